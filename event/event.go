@@ -1,0 +1,181 @@
+package event
+
+import (
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"kith/fault"
+)
+
+// Type is one of the six calls of Segment's spec.
+type Type uint8
+
+// The calls. The zero value is no call: a record that carries no event.
+const (
+	None Type = iota
+	Track
+	Identify
+	Page
+	Screen
+	Group
+	Alias
+)
+
+var typeNames = [...]string{"", "track", "identify", "page", "screen", "group", "alias"}
+
+// String returns the call's name as it stands in an event's "type".
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return ""
+}
+
+// ParseType returns the call of that name, or None.
+func ParseType(s string) Type {
+	for t, name := range typeNames {
+		if name == s && t > 0 {
+			return Type(t)
+		}
+	}
+	return None
+}
+
+// The names under which page and screen calls are counted, validated and shown
+// as events (sheet connections_protocols §2.2).
+const (
+	PageViewed   = "Page Viewed"
+	ScreenViewed = "Screen Viewed"
+)
+
+// Event is one call, as accepted. Strings and raw documents point into Body
+// and must not be changed. Missing documents are empty.
+type Event struct {
+	Body []byte // the whole event, as one JSON object in Segment's shape
+
+	Type        Type
+	MessageID   string
+	UserID      string
+	AnonymousID string
+	PreviousID  string // alias
+	GroupID     string // group
+	Event       string // track: the event's name
+	Name        string // page and screen
+	Category    string // page and screen
+	Timestamp   time.Time
+	ReceivedAt  time.Time
+
+	Properties   string // raw JSON object
+	Traits       string // raw JSON object
+	Context      string // raw JSON object
+	Integrations string // raw JSON object
+}
+
+// Label returns the name under which the event is counted: a track call's
+// event, "Page Viewed", "Screen Viewed", and nothing for the other calls.
+func (e *Event) Label() string { return Label(e.Type, e.Event) }
+
+// Label returns the name under which a call of type t with that event name is
+// counted and shown; see Event.Label.
+func Label(t Type, name string) string {
+	switch t {
+	case Track:
+		return name
+	case Page:
+		return PageViewed
+	case Screen:
+		return ScreenViewed
+	}
+	return ""
+}
+
+// Get looks a value up in the body by a gjson path ("properties.revenue").
+// Names that hold dots or other path characters are escaped with
+// gjson.Escape by the caller.
+func (e *Event) Get(path string) gjson.Result { return gjson.GetBytes(e.Body, path) }
+
+// Parse reads the body of a stored event. It expects what collect wrote and
+// checks only that body is one JSON object. The Event keeps body.
+func Parse(body []byte) (*Event, error) {
+	if !gjson.ValidBytes(body) {
+		return nil, fault.New(fault.Invalid, "event is not valid JSON")
+	}
+	return parse(body)
+}
+
+// ParseTrusted is Parse without the check of the JSON's syntax, for bodies
+// that Kith itself has written.
+func ParseTrusted(body []byte) (*Event, error) { return parse(body) }
+
+func parse(body []byte) (*Event, error) {
+	root := gjson.ParseBytes(body)
+	if !root.IsObject() {
+		return nil, fault.New(fault.Invalid, "event is not a JSON object")
+	}
+	e := &Event{Body: body}
+	root.ForEach(func(key, v gjson.Result) bool {
+		switch key.String() {
+		case "type":
+			e.Type = ParseType(v.String())
+		case "messageId":
+			e.MessageID = v.String()
+		case "userId":
+			e.UserID = text(v)
+		case "anonymousId":
+			e.AnonymousID = text(v)
+		case "previousId":
+			e.PreviousID = text(v)
+		case "groupId":
+			e.GroupID = text(v)
+		case "event":
+			e.Event = text(v)
+		case "name":
+			e.Name = text(v)
+		case "category":
+			e.Category = text(v)
+		case "timestamp":
+			e.Timestamp, _ = ParseTime(v.String())
+		case "receivedAt":
+			e.ReceivedAt, _ = ParseTime(v.String())
+		case "properties":
+			e.Properties = object(v)
+		case "traits":
+			e.Traits = object(v)
+		case "context":
+			e.Context = object(v)
+		case "integrations":
+			e.Integrations = object(v)
+		}
+		return true
+	})
+	return e, nil
+}
+
+// text returns a string's value and nothing for any other kind of value.
+func text(v gjson.Result) string {
+	if v.Type == gjson.String {
+		return v.Str
+	}
+	return ""
+}
+
+func object(v gjson.Result) string {
+	if v.IsObject() {
+		return v.Raw
+	}
+	return ""
+}
+
+// ParseTime reads a timestamp as the SDKs send it: RFC 3339 with zero to nine
+// digits of fraction, "Z" or an offset. The result is UTC, cut to milliseconds.
+func ParseTime(s string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}, false
+	}
+	return t.UTC().Truncate(time.Millisecond), true
+}
+
+// FormatTime writes a timestamp as Segment does: UTC with milliseconds.
+func FormatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
