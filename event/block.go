@@ -1,13 +1,13 @@
 package event
 
 import (
-	"encoding/binary"
 	"errors"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
 	"kith/commitlog"
+	"kith/kv"
 )
 
 // MaxBlockRecords is the most records a writer puts into one block.
@@ -46,48 +46,37 @@ var (
 // EncodeBlock writes records as one block.
 func EncodeBlock(records []Record) commitlog.Payload {
 	var dict dictionary
-	heads := make([]byte, 0, 64*len(records))
+	heads := make(kv.Value, 0, 64*len(records))
 	size := 0
 	var at int64
 	for i := range records {
 		h := &records[i].Head
-		heads = append(heads, byte(h.Kind))
-		heads = append(heads, h.ID[:]...)
-		heads = binary.AppendVarint(heads, h.At-at)
-		heads = binary.AppendVarint(heads, h.At-h.Time)
+		heads = heads.Byte(byte(h.Kind)).Fixed(h.ID[:]).Varint(h.At - at).Varint(h.At - h.Time)
 		at = h.At
-		heads = append(heads, byte(h.Type))
-		heads = binary.AppendUvarint(heads, dict.index(h.Name))
-		heads = binary.AppendUvarint(heads, dict.index(h.Source))
-		heads = appendString(heads, h.MessageID)
-		heads = binary.AppendUvarint(heads, uint64(len(h.IDs)))
+		heads = heads.Byte(byte(h.Type)).Uvarint(dict.index(h.Name)).Uvarint(dict.index(h.Source)).String(h.MessageID)
+		heads = heads.Uvarint(uint64(len(h.IDs)))
 		for _, id := range h.IDs {
-			heads = binary.AppendUvarint(heads, dict.index(id.Collection))
-			heads = binary.AppendUvarint(heads, dict.index(id.Type))
-			heads = appendString(heads, id.Value)
+			heads = heads.Uvarint(dict.index(id.Collection)).Uvarint(dict.index(id.Type)).String(id.Value)
 		}
 		size += len(records[i].Body) + 3
 	}
-	head := binary.AppendUvarint(make([]byte, 0, len(heads)+256), uint64(len(dict.words)))
+	head := make(kv.Value, 0, len(heads)+256).Uvarint(uint64(len(dict.words)))
 	for _, w := range dict.words {
-		head = appendString(head, w)
+		head = head.String(w)
 	}
-	head = append(head, heads...)
+	head = head.Fixed(heads)
 
-	bodies := make([]byte, 0, size)
+	bodies := make(kv.Value, 0, size)
 	for i := range records {
-		bodies = binary.AppendUvarint(bodies, uint64(len(records[i].Body)))
+		bodies = bodies.Uvarint(uint64(len(records[i].Body)))
 	}
 	for i := range records {
-		bodies = append(bodies, records[i].Body...)
+		bodies = bodies.Fixed(records[i].Body)
 	}
 
 	headZ := encoder().EncodeAll(head, nil)
-	data := make([]byte, 0, len(headZ)+len(bodies)/3+16)
-	data = append(data, blockFormat)
-	data = binary.AppendUvarint(data, uint64(len(records)))
-	data = binary.AppendUvarint(data, uint64(len(headZ)))
-	data = append(data, headZ...)
+	data := make(kv.Value, 0, len(headZ)+len(bodies)/3+16)
+	data = data.Byte(blockFormat).Uvarint(uint64(len(records))).Bytes(headZ)
 	data = encoder().EncodeAll(bodies, data)
 	return commitlog.Payload{Count: len(records), Data: data}
 }
@@ -102,38 +91,38 @@ func DecodeHeads(data []byte) ([]Head, error) {
 	if err != nil {
 		return nil, errBlock
 	}
-	r := reader{b: column}
-	words := make([]string, r.count(len(column)))
+	r := kv.FieldsOf(column)
+	words := make([]string, r.Count(len(column)))
 	for i := range words {
-		words[i] = r.string()
+		words[i] = r.String()
 	}
 	word := func() string {
-		if i := r.uvarint(); i < uint64(len(words)) {
+		if i := r.Uvarint(); i < uint64(len(words)) {
 			return words[i]
 		}
-		r.bad = true
+		r.Fail()
 		return ""
 	}
 	heads := make([]Head, n)
 	var at int64
 	for i := range heads {
 		h := &heads[i]
-		h.Kind = Kind(r.byte())
-		copy(h.ID[:], r.bytes(len(h.ID)))
-		at += r.varint()
+		h.Kind = Kind(r.Byte())
+		copy(h.ID[:], r.Fixed(len(h.ID)))
+		at += r.Varint()
 		h.At = at
-		h.Time = at - r.varint()
-		h.Type = Type(r.byte())
+		h.Time = at - r.Varint()
+		h.Type = Type(r.Byte())
 		h.Name = word()
 		h.Source = word()
-		h.MessageID = r.string()
-		if k := r.count(len(column)); k > 0 {
+		h.MessageID = r.String()
+		if k := r.Count(len(column)); k > 0 {
 			h.IDs = make([]Identifier, k)
 			for j := range h.IDs {
-				h.IDs[j] = Identifier{Collection: word(), Type: word(), Value: r.string()}
+				h.IDs[j] = Identifier{Collection: word(), Type: word(), Value: r.String()}
 			}
 		}
-		if r.bad {
+		if !r.OK() {
 			return nil, errBlock
 		}
 	}
@@ -151,16 +140,16 @@ func DecodeBodies(data []byte) ([][]byte, error) {
 	if err != nil {
 		return nil, errBlock
 	}
-	r := reader{b: column}
+	r := kv.FieldsOf(column)
 	sizes := make([]int, n)
 	for i := range sizes {
-		sizes[i] = r.count(len(column))
+		sizes[i] = r.Count(len(column))
 	}
 	bodies := make([][]byte, n)
 	for i, size := range sizes {
-		bodies[i] = r.bytes(size)
+		bodies[i] = r.Fixed(size)
 	}
-	if r.bad {
+	if !r.OK() {
 		return nil, errBlock
 	}
 	return bodies, nil
@@ -184,16 +173,16 @@ func DecodeBlock(data []byte) ([]Record, error) {
 }
 
 func splitBlock(data []byte) (n int, headZ, bodyZ []byte, err error) {
-	r := reader{b: data}
-	if r.byte() != blockFormat {
+	r := kv.FieldsOf(data)
+	if r.Byte() != blockFormat {
 		return 0, nil, nil, errBlock
 	}
-	count := r.uvarint()
-	headZ = r.bytes(r.count(len(data)))
-	if r.bad || count > 1<<20 {
+	count := r.Uvarint()
+	headZ = r.Bytes()
+	if !r.OK() || count > 1<<20 {
 		return 0, nil, nil, errBlock
 	}
-	return int(count), headZ, r.b, nil
+	return int(count), headZ, r.Rest(), nil
 }
 
 // dictionary numbers the words that repeat within a block.
@@ -213,69 +202,4 @@ func (d *dictionary) index(w string) uint64 {
 	d.at[w] = i
 	d.words = append(d.words, w)
 	return i
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// reader reads a column. After a read beyond its end bad is set and every
-// value is zero.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) fail() { r.bad, r.b = true, nil }
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.fail()
-		return 0
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c
-}
-
-func (r *reader) bytes(n int) []byte {
-	if n > len(r.b) {
-		r.fail()
-		return nil
-	}
-	b := r.b[:n:n]
-	r.b = r.b[n:]
-	return b
-}
-
-func (r *reader) string() string { return string(r.bytes(r.count(len(r.b)))) }
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-// count reads a number of things of which there cannot be more than limit.
-func (r *reader) count(limit int) int {
-	v := r.uvarint()
-	if v > uint64(limit) {
-		r.fail()
-		return 0
-	}
-	return int(v)
 }

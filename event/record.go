@@ -1,5 +1,13 @@
 package event
 
+import (
+	"strconv"
+
+	"github.com/tidwall/gjson"
+
+	"kith/fault"
+)
+
 // Kind says what a record of a space's raw log is.
 type Kind uint8
 
@@ -40,4 +48,19 @@ type Head struct {
 type Record struct {
 	Head
 	Body []byte // KindEvent: the event's JSON; see Event
+}
+
+// ConfigBody writes the body of a config record: the number of the workspace
+// snapshot that is in force from here on.
+func ConfigBody(snapshot uint64) []byte {
+	return []byte(`{"snapshot":` + strconv.FormatUint(snapshot, 10) + `}`)
+}
+
+// ConfigNumber reads the body of a config record.
+func ConfigNumber(body []byte) (uint64, error) {
+	n := gjson.GetBytes(body, "snapshot")
+	if n.Type != gjson.Number || n.Uint() == 0 {
+		return 0, fault.New(fault.Internal, "config record without the number of a snapshot")
+	}
+	return n.Uint(), nil
 }

@@ -12,6 +12,7 @@ import (
 type Record struct {
 	event.Head                  // Kind 0 for firings and work, ID zero
 	Offset     commitlog.Offset // of the raw record; for firings and work, of the record that comes next
+	Stamped    int64            // Head.At as it was stamped; the row's At is never earlier than the record before
 	Event      *event.Event     // parsed; nil when the record carries no event
 	Source     *workspace.Source
 	Snapshot   *workspace.Snapshot // the configuration in force at this record

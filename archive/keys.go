@@ -1,0 +1,37 @@
+package archive
+
+import (
+	"kith/commitlog"
+	"kith/event"
+	"kith/kv"
+)
+
+// Keys, all written under the fence of the space's loop:
+//
+//	VerdictRoom  s space v offset                  → verdicts of a run of records
+//	ProfileRoom  e space epoch n offset            → profiles of a run of records
+//	HistoryRoom  e space epoch h profile time off  → the type of that event
+//
+// The offset is that of the run's first record; a run is a batch of the loop.
+// Erasure class: VerdictRoom by record (it holds the bodies that intake has
+// changed), the others by profile.
+const (
+	VerdictRoom = 'v'
+	ProfileRoom = 'n'
+	HistoryRoom = 'h'
+)
+
+// The format bytes of the three values.
+const (
+	verdictFormat = 1
+	profileFormat = 1
+	historyFormat = 1
+)
+
+func verdictStem(space uint32) kv.Key        { return kv.SpaceKey(space, VerdictRoom) }
+func profileStem(space, epoch uint32) kv.Key { return kv.EpochKey(space, epoch, ProfileRoom) }
+func historyStem(space, epoch uint32, p event.ProfileID) kv.Key {
+	return kv.EpochKey(space, epoch, HistoryRoom).Fixed(p[:])
+}
+
+func runKey(stem kv.Key, first commitlog.Offset) kv.Key { return stem.Clone().Uint64(uint64(first)) }

@@ -1,0 +1,84 @@
+package pipeline
+
+import (
+	"sync"
+
+	"kith/event"
+	"kith/kv"
+)
+
+// readAhead returns tx with everything in memory that the batch is known to
+// look up: the stages name the keys, and all cores read them at once before
+// the row, which goes one by one, begins.
+func (l *Loop) readAhead(tx kv.Tx, b *Batch, records []*Record) (kv.Tx, error) {
+	if len(records) < 16 {
+		return tx, nil
+	}
+	var readers []Reader
+	for _, s := range l.cfg.Stages {
+		if r, ok := s.(Reader); ok {
+			readers = append(readers, r)
+		}
+	}
+	const chunk = 64
+	a := &aheadTx{Tx: tx, seen: make(map[string][]byte, 4*len(records))}
+	var mu sync.Mutex
+	var failed error
+	each((len(records)+chunk-1)/chunk, func(i int) {
+		var keys [][]byte
+		for _, r := range records[i*chunk : min(len(records), (i+1)*chunk)] {
+			if r.Kind == event.KindEvent {
+				keys = append(keys, dedupKey(b.Space, r.MessageID))
+			}
+			for _, s := range readers {
+				keys = append(keys, s.Keys(b, r)...)
+			}
+		}
+		values, err := tx.GetMany(keys)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			failed = err
+			return
+		}
+		for i, k := range keys {
+			a.seen[string(k)] = values[i]
+		}
+	})
+	return a, failed
+}
+
+// aheadTx answers Get from what was read ahead or written since.
+type aheadTx struct {
+	kv.Tx
+	seen map[string][]byte
+}
+
+func (a *aheadTx) Get(key []byte) ([]byte, error) {
+	if v, ok := a.seen[string(key)]; ok {
+		return v, nil
+	}
+	return a.Tx.Get(key)
+}
+
+func (a *aheadTx) GetMany(keys [][]byte) ([][]byte, error) {
+	values := make([][]byte, len(keys))
+	for i, k := range keys {
+		v, err := a.Get(k)
+		if err != nil {
+			return nil, err
+		}
+		values[i] = v
+	}
+	return values, nil
+}
+
+func (a *aheadTx) Set(key, value []byte) error {
+	delete(a.seen, string(key))
+	return a.Tx.Set(key, value)
+}
+
+func (a *aheadTx) Delete(key []byte) error {
+	delete(a.seen, string(key))
+	return a.Tx.Delete(key)
+}

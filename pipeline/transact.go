@@ -1,0 +1,282 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"kith/commitlog"
+	"kith/event"
+	"kith/fault"
+	"kith/kv"
+	"kith/timer"
+	"kith/workspace"
+)
+
+// errPoisoned makes a transaction start again without the record that made a
+// stage panic.
+var errPoisoned = errors.New("pipeline: a stage panicked")
+
+// errMoved means that somebody else has moved the position: another owner
+// after a lease was lost. This loop must stop.
+var errMoved = fault.New(fault.Conflict, "another process has taken over this space; this one stops writing")
+
+// transact leads as many of the records through the row as fit into one
+// transaction, and returns how many.
+func (l *Loop) transact(ctx context.Context, records []*Record) (int, error) {
+	var done Committed
+	var after []func()
+	for {
+		var pos Position
+		err := l.cfg.DB.Update(ctx, Fence(l.cfg.Space, l.cfg.Epoch), kv.Durable, func(tx kv.Tx) error {
+			t, err := l.begin(tx, records)
+			if err != nil {
+				return err
+			}
+			n, err := t.lead(records)
+			if err != nil {
+				return err
+			}
+			if err := t.finish(records[:n]); err != nil {
+				return err
+			}
+			done = Committed{Space: l.cfg.Space, Records: records[:n], Outputs: t.batch.outputs, Next: t.pos.Next, End: t.end}
+			pos, after = t.pos, t.batch.after
+			return nil
+		})
+		if errors.Is(err, errPoisoned) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		l.committed(pos, done, after)
+		return len(done.Records), nil
+	}
+}
+
+// do runs a piece of work in a transaction of its own.
+func (l *Loop) do(j job) error {
+	var done Committed
+	var pos Position
+	var after []func()
+	err := l.cfg.DB.Update(j.ctx, Fence(l.cfg.Space, l.cfg.Epoch), kv.Durable, func(tx kv.Tx) error {
+		t, err := l.begin(tx, nil)
+		if err != nil {
+			return err
+		}
+		step := func(r *Record) error {
+			r.At, r.Time, r.Stamped = t.pos.At, t.pos.At, t.pos.At
+			r.Offset, r.Snapshot = t.pos.Next, t.batch.Snapshot
+			return t.walk(r)
+		}
+		if err := j.fn(t.batch, step); err != nil {
+			return err
+		}
+		if err := t.finish(nil); err != nil {
+			return err
+		}
+		done = Committed{Space: l.cfg.Space, Outputs: t.batch.outputs, Next: t.pos.Next, End: t.end}
+		pos, after = t.pos, t.batch.after
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	l.committed(pos, done, after)
+	return nil
+}
+
+func (l *Loop) committed(pos Position, done Committed, after []func()) {
+	l.cfg.Resolved.Published(done.End)
+	l.advance(pos)
+	for _, fn := range after {
+		fn()
+	}
+	if l.cfg.Tap != nil {
+		l.cfg.Tap(done)
+	}
+}
+
+// transaction is the loop at work within one kv transaction.
+type transaction struct {
+	loop   *Loop
+	batch  *Batch
+	passes []Pass
+	pos    Position
+	end    commitlog.Offset // of the resolved log
+	fired  int
+}
+
+// begin opens the row over a transaction, after checking that the position is
+// still the one this loop left.
+func (l *Loop) begin(tx kv.Tx, records []*Record) (*transaction, error) {
+	pos, err := ReadPosition(tx, l.cfg.Space, l.cfg.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	if pos != l.Position() {
+		return nil, errMoved
+	}
+	snapshot := &workspace.Snapshot{}
+	if pos.Snapshot > 0 {
+		if snapshot, err = l.cfg.Snapshots.At(tx, pos.Snapshot); err != nil {
+			return nil, err
+		}
+	} else {
+		snapshot.Seal()
+	}
+	b := &Batch{Space: l.cfg.Space, Epoch: l.cfg.Epoch, Live: true, Snapshot: snapshot}
+	ahead, err := l.readAhead(tx, b, records)
+	if err != nil {
+		return nil, err
+	}
+	b.Tx = ahead
+	b.Timers = timer.NewPass(ahead, l.cfg.Space, l.cfg.Epoch)
+	t := &transaction{loop: l, batch: b, pos: pos, end: l.cfg.Resolved.End()}
+	for _, s := range l.cfg.Stages {
+		p, err := s.Begin(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name(), err)
+		}
+		t.passes = append(t.passes, p)
+	}
+	return t, nil
+}
+
+// lead takes records through the row until all are through or the transaction
+// has fired its share of timers.
+func (t *transaction) lead(records []*Record) (int, error) {
+	for i, r := range records {
+		r.At = max(t.pos.At, r.Stamped)
+		r.Time = min(r.Time, r.At)
+		r.Verdict, r.Profile, r.Account = Verdict{}, event.ProfileID{}, event.ProfileID{}
+		all, err := t.fire(r)
+		if err != nil {
+			return 0, err
+		}
+		if !all {
+			return i, nil
+		}
+		if r.Kind == event.KindConfig {
+			t.batch.Snapshot, t.pos.Snapshot = r.Snapshot, r.Snapshot.Number
+		}
+		if err := t.admit(r); err != nil {
+			return 0, err
+		}
+		t.pos.At, t.pos.Next = r.At, r.Offset+1
+	}
+	return len(records), nil
+}
+
+// fire fires the timers due at or before r's instant, each at its own. It
+// reports false when there are more than one transaction takes.
+func (t *transaction) fire(r *Record) (bool, error) {
+	for {
+		if t.fired == maxFirings {
+			return false, nil
+		}
+		d, err := t.batch.Timers.Take(r.At)
+		if err != nil || d == nil {
+			return err == nil, err
+		}
+		t.fired++
+		t.pos.At = max(t.pos.At, d.At)
+		firing := &Record{Firing: d, Offset: r.Offset, Stamped: d.At, Snapshot: t.batch.Snapshot}
+		firing.At, firing.Time = d.At, d.At
+		if err := t.walk(firing); err != nil {
+			return false, err
+		}
+	}
+}
+
+// admit decides whether a record of the raw log is a duplicate, and leads it
+// through the row if not.
+func (t *transaction) admit(r *Record) error {
+	if reason, ok := t.loop.poisoned[r.Offset]; ok {
+		r.Verdict = Verdict{Code: Dropped, Reason: reason}
+		return nil
+	}
+	if r.Kind == event.KindEvent {
+		key := dedupKey(t.batch.Space, r.MessageID)
+		seen, err := t.batch.Tx.Get(key)
+		if err != nil {
+			return err
+		}
+		if first, ok := decodeSeen(seen); ok {
+			r.Verdict = Verdict{Code: Duplicate, Reason: "duplicate messageId", Of: first}
+			return nil
+		}
+		if err := t.batch.Tx.Set(key, encodeSeen(r)); err != nil {
+			return err
+		}
+	}
+	before := len(t.batch.outputs)
+	if err := t.walk(r); err != nil {
+		return err
+	}
+	if r.Event != nil && r.Verdict.Code == Admitted {
+		t.batch.outputs = slices.Insert(t.batch.outputs, before, Output{
+			At: r.At, Profile: r.Profile, Event: &Resolved{
+				Offset: uint64(r.Offset), ID: r.ID, Type: r.Type, Name: r.Name, Source: r.Head.Source, MessageID: r.MessageID,
+			},
+		})
+	}
+	return nil
+}
+
+// walk leads one record through the doors, until one of them refuses it.
+func (t *transaction) walk(r *Record) (err error) {
+	name := ""
+	defer func() {
+		if p := recover(); p != nil {
+			err = t.poison(r, name, p)
+		}
+	}()
+	for i, p := range t.passes {
+		name = t.loop.cfg.Stages[i].Name()
+		if err := p.Handle(r); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if r.Verdict.Code != Admitted {
+			return nil
+		}
+	}
+	return nil
+}
+
+// poison deals with a defect of ours that one record has brought to light: the
+// record is dropped, visibly, and the space goes on. A firing or a piece of
+// work that panics cannot be dropped without losing state: that stops the loop.
+func (t *transaction) poison(r *Record, stage string, p any) error {
+	t.loop.cfg.Logger.Error("a stage panicked", "stage", stage, "space", t.batch.Space, "record", r.Offset,
+		"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if r.Firing != nil || r.Work != nil {
+		return fmt.Errorf("%s panicked on a timer or a job: %v", stage, p)
+	}
+	t.loop.poisoned[r.Offset] = "internal: a defect in " + stage + " kept this event from being processed"
+	return errPoisoned
+}
+
+// finish closes the passes and writes history, outputs and position.
+func (t *transaction) finish(records []*Record) error {
+	for i, p := range t.passes {
+		if err := p.Finish(); err != nil {
+			return fmt.Errorf("%s: %w", t.loop.cfg.Stages[i].Name(), err)
+		}
+	}
+	if len(records) > 0 {
+		if err := t.loop.cfg.Recorder.Record(t.batch, records); err != nil {
+			return err
+		}
+	}
+	if len(t.batch.outputs) > 0 {
+		if _, err := t.loop.cfg.Resolved.AppendTx(t.batch.Tx, EncodeOutputs(t.batch.outputs)...); err != nil {
+			return err
+		}
+		t.end += commitlog.Offset(len(t.batch.outputs))
+	}
+	return t.batch.Tx.Set(t.batch.Key(PositionRoom), encodePosition(t.pos))
+}
