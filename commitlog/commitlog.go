@@ -59,6 +59,9 @@ type Log interface {
 // after the commit, which wakes the readers; until then they do not see it.
 type TxAppender interface {
 	Log
+	// AppendTx adds blocks at the end within tx and returns the offset of the
+	// first record.
 	AppendTx(tx kv.Tx, blocks ...Payload) (Offset, error)
+	// Published tells the readers that the log is durable up to end.
 	Published(end Offset)
 }
