@@ -1,0 +1,198 @@
+package workspace
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"kith/event"
+)
+
+// The types of tracking plan and of rule (sheet connections_protocols §5.1).
+const (
+	PlanLive            = "LIVE"
+	PlanPropertyLibrary = "PROPERTY_LIBRARY"
+	PlanRuleLibrary     = "RULE_LIBRARY"
+	PlanEngage          = "ENGAGE"
+	PlanTemplate        = "TEMPLATE"
+
+	RuleTrack    = "TRACK"
+	RuleIdentify = "IDENTIFY"
+	RuleGroup    = "GROUP"
+	RulePage     = "PAGE"
+	RuleScreen   = "SCREEN"
+	RuleCommon   = "COMMON"
+)
+
+func checkPlans(p *problems, base, next *Snapshot) {
+	u := unique{}
+	heldBy := map[string]string{} // the plan of each source
+	before := map[string]*TrackingPlan{}
+	for i := range base.TrackingPlans {
+		before[base.TrackingPlans[i].ID] = &base.TrackingPlans[i]
+	}
+	for i := range next.TrackingPlans {
+		plan := &next.TrackingPlans[i]
+		at := "trackingPlans." + plan.Slug
+		slug(p, at+".slug", plan.Slug)
+		u.claim(p, at+".slug", "slug "+plan.Slug, "another tracking plan")
+		u.claim(p, at+".id", "id "+plan.ID, "another tracking plan")
+		named(p, at+".name", plan.Name, true)
+		text(p, at+".description", plan.Description, maxDescription)
+		switch plan.Type {
+		case PlanLive, PlanPropertyLibrary, PlanRuleLibrary, PlanEngage, PlanTemplate:
+		default:
+			p.add(at+".type", "%q is not a type of tracking plan: want LIVE, PROPERTY_LIBRARY, RULE_LIBRARY, ENGAGE or TEMPLATE", plan.Type)
+		}
+		for j, id := range plan.SourceIDs {
+			place := fmt.Sprintf("%s.sources.%d", at, j)
+			if next.Source(id) == nil {
+				p.add(place, "there is no source %q", id)
+			}
+			if other, held := heldBy[id]; held {
+				p.add(place, "the source is connected to the tracking plan %s already; a source has one at most", other)
+			}
+			heldBy[id] = plan.Slug
+		}
+		checkRules(p, at+".rules", plan.Rules, before[plan.ID])
+	}
+}
+
+func checkRules(p *problems, at string, rules []Rule, before *TrackingPlan) {
+	if len(rules) > maxRules {
+		p.add(at, "%d rules; a plan has at most %d", len(rules), maxRules)
+		return
+	}
+	known := map[string]bool{} // schemas that were checked before
+	if before != nil {
+		for i := range before.Rules {
+			known[string(before.Rules[i].JSONSchema)] = true
+		}
+	}
+	seen := map[string]bool{}
+	for i := range rules {
+		r := &rules[i]
+		place := fmt.Sprintf("%s.%d", at, i)
+		switch r.Type {
+		case RuleTrack:
+			if r.Key == "" {
+				p.add(place+".key", "is missing: a TRACK rule's key is the event's name")
+			}
+		case RuleIdentify, RuleGroup, RulePage, RuleScreen, RuleCommon:
+		default:
+			p.add(place+".type", "%q is not a type of rule: want TRACK, IDENTIFY, GROUP, PAGE, SCREEN or COMMON", r.Type)
+		}
+		text(p, place+".key", r.Key, maxDescription)
+		if r.Version < 0 {
+			p.add(place+".version", "%d is negative", r.Version)
+		}
+		name := fmt.Sprintf("%s %d %s", r.Type, r.Version, r.Key)
+		if seen[name] {
+			p.add(place, "there is another %s rule with key %q and version %d", r.Type, r.Key, r.Version)
+		}
+		seen[name] = true
+		if known[string(r.JSONSchema)] {
+			continue
+		}
+		if len(r.JSONSchema) > maxSchema {
+			p.add(place+".jsonSchema", "has %d bytes; at most %d are kept", len(r.JSONSchema), maxSchema)
+			continue
+		}
+		if _, err := CompileSchema(r.JSONSchema); err != nil {
+			p.add(place+".jsonSchema", "%v", err)
+		}
+	}
+}
+
+// CompileSchema compiles the JSON Schema of a rule: draft-07 unless the schema
+// names another draft. Patterns are RE2. References to other documents are
+// refused: nothing is fetched, and no file is read.
+func CompileSchema(doc []byte) (*jsonschema.Schema, error) {
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
+	if err != nil {
+		return nil, fmt.Errorf("is not valid JSON: %w", err)
+	}
+	switch v.(type) {
+	case map[string]any, bool:
+	default:
+		return nil, errors.New("is not a JSON Schema: want an object")
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft7)
+	c.AssertFormat()
+	c.UseLoader(noLoader{})
+	const place = "rule:/schema"
+	if err := c.AddResource(place, v); err != nil {
+		return nil, fmt.Errorf("is not a JSON Schema: %w", err)
+	}
+	schema, err := c.Compile(place)
+	if err != nil {
+		return nil, fmt.Errorf("is not a valid JSON Schema: %w", err)
+	}
+	return schema, nil
+}
+
+type noLoader struct{}
+
+// Load refuses every other document.
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("a reference to another document (%s) is not followed: write the definition into this schema", url)
+}
+
+func checkIdentifiers(p *problems, at string, rules []IdentifierRule) {
+	if len(rules) > maxIdentifiers {
+		p.add(at, "%d rules; a space has at most %d", len(rules), maxIdentifiers)
+		return
+	}
+	seen, ranks := map[string]bool{}, map[int]string{}
+	for i := range rules {
+		r := &rules[i]
+		place := fmt.Sprintf("%s.%d", at, i)
+		if !typeForm.MatchString(r.Type) || len(r.Type) > maxSlug {
+			p.add(place+".type", "%q is not an identifier type: want lower-case letters, digits, '_', '.', '-' and '$', as in user_id", r.Type)
+		}
+		if r.Collection != "" && r.Collection != event.Users && r.Collection != event.Accounts {
+			p.add(place+".collection", "%q is not a collection: want users or accounts", r.Collection)
+		}
+		name := r.Collection + " " + r.Type
+		if r.Collection == "" {
+			name = event.Users + name
+		}
+		if seen[name] {
+			p.add(place+".type", "there is another rule for %s", r.Type)
+		}
+		seen[name] = true
+		if r.Limit < 0 || r.Limit > maxLimit {
+			p.add(place+".limit", "%d is out of bounds: want 0 (the default) to %d", r.Limit, maxLimit)
+		}
+		switch r.Window {
+		case "", "ever", "weekly", "monthly", "annually":
+		default:
+			p.add(place+".window", "%q is not a window: want ever, weekly, monthly or annually", r.Window)
+		}
+		if r.Priority < 0 {
+			p.add(place+".priority", "%d is negative: 1 is the highest", r.Priority)
+		}
+		if other, taken := ranks[r.Priority]; taken && r.Priority > 0 {
+			p.add(place+".priority", "%s has the priority %d already; each type has its own", other, r.Priority)
+		}
+		ranks[r.Priority] = r.Type
+		if len(r.Keys) > maxLabels || len(r.Blocked) > maxBlocked || len(r.BlockedPatterns) > maxBlocked {
+			p.add(place, "at most %d keys, %d blocked values and %d patterns are kept", maxLabels, maxBlocked, maxBlocked)
+			continue
+		}
+		for j, k := range r.Keys {
+			named(p, fmt.Sprintf("%s.keys.%d", place, j), k, true)
+		}
+		for j, pattern := range r.BlockedPatterns {
+			if len(pattern) > maxPattern {
+				p.add(fmt.Sprintf("%s.blockedPatterns.%d", place, j), "has %d bytes; at most %d are read", len(pattern), maxPattern)
+			} else if _, err := regexp.Compile(pattern); err != nil {
+				p.add(fmt.Sprintf("%s.blockedPatterns.%d", place, j), "is not a regular expression (RE2): %v", err)
+			}
+		}
+	}
+}
