@@ -1,0 +1,90 @@
+package inspect
+
+import (
+	"fmt"
+	"testing"
+
+	"kith/fault"
+)
+
+func TestWatchSeesWhatItsFilterTakes(t *testing.T) {
+	f := NewFeed()
+	f.Publish(Item{Stage: Accepted, Source: "a", Name: "before"})
+	w, err := f.Watch(Filter{Source: "a", Stages: []Stage{Accepted, Sent}}, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Publish(
+		Item{Stage: Accepted, Source: "b", Name: "other source"},
+		Item{Stage: Rejected, Source: "a", Name: "other stage"},
+		Item{Stage: Sent, Source: "a", Name: "after", Body: []byte(`{}`)},
+	)
+	w.Close()
+	w.Close()
+	var names []string
+	for i := range w.Items() {
+		names = append(names, fmt.Sprintf("%d %s %s", i.Seq, i.Name, i.Body))
+	}
+	if got := fmt.Sprint(names); got != "[1 before  4 after {}]" {
+		t.Errorf("saw %s", got)
+	}
+	if f.Watched() {
+		t.Error("the closed watch still counts")
+	}
+}
+
+func TestSlowWatcherLosesItemsAndIsTold(t *testing.T) {
+	f := NewFeed()
+	w, err := f.Watch(Filter{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range watchBuffer + 7 {
+		f.Publish(Item{Stage: Accepted})
+	}
+	if got := w.Dropped(); got != 7 {
+		t.Errorf("dropped %d, want 7", got)
+	}
+	w.Close()
+}
+
+func TestRecentIsBoundedAndHoldsNoBodies(t *testing.T) {
+	f := NewFeed()
+	for i := range recentItems + 5 {
+		f.Publish(Item{Stage: Accepted, Name: fmt.Sprint(i), Body: []byte("1")})
+	}
+	all := f.Recent(Filter{}, 10*recentItems)
+	if len(all) != recentItems || all[0].Name != "5" || all[0].Body != nil {
+		t.Errorf("%d items from %+v", len(all), all[0])
+	}
+	if two := f.Recent(Filter{}, 2); len(two) != 2 || two[1].Seq != recentItems+5 {
+		t.Errorf("the two newest are %+v", two)
+	}
+}
+
+func TestCounts(t *testing.T) {
+	f := NewFeed()
+	f.Publish(Item{Stage: Sent, Destination: "d"}, Item{Stage: Sent, Destination: "d"}, Item{Stage: Accepted, Source: "s"})
+	want := "[{accepted s  1} {sent  d 2}]"
+	if got := fmt.Sprint(f.Counts()); got != want {
+		t.Errorf("counts %s, want %s", got, want)
+	}
+	for i := range maxCounters + 10 {
+		f.Publish(Item{Stage: Accepted, Source: fmt.Sprint("x", i)})
+	}
+	if got := len(f.Counts()); got > maxCounters+1 {
+		t.Errorf("%d counters: not bounded", got)
+	}
+}
+
+func TestWatchesAreBounded(t *testing.T) {
+	f := NewFeed()
+	for range maxWatches {
+		if _, err := f.Watch(Filter{}, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.Watch(Filter{}, 0); !fault.Is(err, fault.RetryAfter) {
+		t.Errorf("one more gives %v", err)
+	}
+}
