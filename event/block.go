@@ -2,6 +2,7 @@ package event
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -22,20 +23,27 @@ const MaxBlockRecords = 512
 // before; the body column is the lengths of all bodies and then the bodies.
 const blockFormat = 1
 
+// maxRecords is more than any block holds; a damaged block may claim anything.
+const maxRecords = 1 << 20
+
+// minHeadBytes is the least that a head takes in its column: the id, and one
+// byte for each of the eight other fields.
+const minHeadBytes = 16 + 8
+
 var errBlock = errors.New("block is damaged or of an unknown format")
 
 // Encoders and decoders are stateless values that are dear to make; they are
 // safe for concurrent use.
 var (
 	encoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(4))
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
 		if err != nil {
 			panic(err)
 		}
 		return e
 	})
 	decoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(4), zstd.WithDecoderMaxMemory(256<<20))
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(256<<20))
 		if err != nil {
 			panic(err)
 		}

@@ -95,17 +95,23 @@ func Label(t Type, name string) string {
 // gjson.Escape by the caller.
 func (e *Event) Get(path string) gjson.Result { return gjson.GetBytes(e.Body, path) }
 
-// Parse reads the body of a stored event. It expects what collect wrote and
-// checks only that body is one JSON object. The Event keeps body.
+// Parse reads an event's body. It checks that body is one JSON object that
+// nests no deeper than MaxDepth, and nothing else; otherwise the error is
+// fault.Invalid. Of a repeated key the last one counts (LastWins). The Event
+// keeps body, or what LastWins made of it.
 func Parse(body []byte) (*Event, error) {
-	if !gjson.ValidBytes(body) {
-		return nil, fault.New(fault.Invalid, "event is not valid JSON")
+	repeated, err := CheckJSON(body)
+	if err != nil {
+		return nil, err
+	}
+	if repeated {
+		body = LastWins(body)
 	}
 	return parse(body)
 }
 
-// ParseTrusted is Parse without the check of the JSON's syntax, for bodies
-// that Kith itself has written.
+// ParseTrusted is Parse without the checks of the JSON, for bodies that Kith
+// itself has written.
 func ParseTrusted(body []byte) (*Event, error) { return parse(body) }
 
 func parse(body []byte) (*Event, error) {
@@ -119,7 +125,7 @@ func parse(body []byte) (*Event, error) {
 		case "type":
 			e.Type = ParseType(v.String())
 		case "messageId":
-			e.MessageID = v.String()
+			e.MessageID = text(v)
 		case "userId":
 			e.UserID = text(v)
 		case "anonymousId":

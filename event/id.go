@@ -35,7 +35,7 @@ func (id RecordID) String() string { return base62(id[:]) }
 func ParseRecordID(s string) (RecordID, error) {
 	b, ok := unbase62(s)
 	if !ok {
-		return RecordID{}, fault.New(fault.Invalid, "%q is not a record id: want 22 letters and digits", s)
+		return RecordID{}, fault.New(fault.Invalid, "%.40q is not a record id: want 22 letters and digits", s)
 	}
 	return RecordID(b), nil
 }
@@ -75,7 +75,7 @@ func ParseProfileID(s string) (ProfileID, error) {
 			return ProfileID(b), nil
 		}
 	}
-	return ProfileID{}, fault.New(fault.Invalid, `%q is not a profile id: want "use_" and 22 letters and digits`, s)
+	return ProfileID{}, fault.New(fault.Invalid, `%.40q is not a profile id: want "use_" and 22 letters and digits`, s)
 }
 
 const digits62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
