@@ -1,6 +1,11 @@
 package timer
 
 import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"kith/fault"
 	"kith/kv"
 )
 
@@ -20,70 +25,96 @@ type Due struct {
 	Subject []byte // whose it is: at most 64 bytes, the owner knows their meaning
 }
 
-// Pass arms, disarms and takes timers within one transaction. It remembers the
-// earliest instant, so that asking for it before every record costs nothing.
+// Pass arms, disarms and takes timers within one transaction. It reads timers
+// ahead, a few at first and then more, so that asking before every record
+// whether one is due costs nothing, and firing many costs few scans.
 type Pass struct {
-	tx       kv.Tx
-	stem     kv.Key
-	earliest int64
-	known    bool
+	tx    kv.Tx
+	stem  kv.Key
+	ahead []Due // the first timers in their order; all up to the last of them
+	all   bool  // ahead holds every timer there is
+	read  int   // how many timers the next scan reads
 }
+
+// The first scan of a pass reads one timer, which is enough when none is due.
+const (
+	firstScan = 1
+	laterScan = 256
+)
 
 // NewPass returns a pass over the timers of a space and epoch.
 func NewPass(tx kv.Tx, space, epoch uint32) *Pass {
-	return &Pass{tx: tx, stem: kv.EpochKey(space, epoch, Room)}
+	return &Pass{tx: tx, stem: kv.EpochKey(space, epoch, Room), read: firstScan}
 }
 
 // Arm sets a timer. Arming one that is set already does nothing.
 func (p *Pass) Arm(d Due) error {
-	if p.known && d.At < p.earliest {
-		p.earliest = d.At
+	i, found := slices.BinarySearchFunc(p.ahead, d, compare)
+	if !found && (i < len(p.ahead) || p.all) {
+		d.Subject = bytes.Clone(d.Subject)
+		p.ahead = slices.Insert(p.ahead, i, d)
 	}
 	return p.tx.Set(p.key(d), []byte{format})
 }
 
 // Disarm removes a timer that Arm has set.
-func (p *Pass) Disarm(d Due) error { return p.tx.Delete(p.key(d)) }
+func (p *Pass) Disarm(d Due) error {
+	if i, found := slices.BinarySearchFunc(p.ahead, d, compare); found {
+		p.ahead = slices.Delete(p.ahead, i, i+1)
+	}
+	return p.tx.Delete(p.key(d))
+}
 
 // Take removes and returns the first timer due at or before now, in the order
 // of (due, owner, subject), or nil when there is none.
 func (p *Pass) Take(now int64) (*Due, error) {
-	if p.known && p.earliest > now {
+	if len(p.ahead) == 0 && !p.all {
+		due, err := scan(p.tx, p.stem, p.read)
+		if err != nil {
+			return nil, err
+		}
+		p.ahead, p.all, p.read = due, len(due) < p.read, laterScan
+	}
+	if len(p.ahead) == 0 || p.ahead[0].At > now {
 		return nil, nil
 	}
-	d, err := first(p.tx, p.stem)
-	if err != nil {
-		return nil, err
-	}
-	p.known, p.earliest = true, Never
-	if d == nil {
-		return nil, nil
-	}
-	p.earliest = d.At // a lower bound, also after it has been taken
-	if d.At > now {
-		return nil, nil
-	}
-	return d, p.tx.Delete(p.key(*d))
+	d := p.ahead[0]
+	p.ahead = p.ahead[1:]
+	return &d, p.tx.Delete(p.key(d))
+}
+
+// compare orders timers as they fire.
+func compare(a, b Due) int {
+	return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Owner, b.Owner), bytes.Compare(a.Subject, b.Subject))
 }
 
 // Next returns the earliest timer of a space and epoch, or nil.
 func Next(r kv.Reader, space, epoch uint32) (*Due, error) {
-	return first(r, kv.EpochKey(space, epoch, Room))
+	due, err := scan(r, kv.EpochKey(space, epoch, Room), 1)
+	if err != nil || len(due) == 0 {
+		return nil, err
+	}
+	return &due[0], nil
 }
 
-func first(r kv.Reader, stem kv.Key) (*Due, error) {
-	all := kv.Prefix(stem)
-	all.Limit = 1
-	for pair, err := range r.Scan(all) {
+// scan reads the first n timers.
+func scan(r kv.Reader, stem kv.Key, n int) ([]Due, error) {
+	rng := kv.Prefix(stem)
+	rng.Limit = n
+	var due []Due
+	for pair, err := range r.Scan(rng) {
 		if err != nil {
 			return nil, err
 		}
 		parts := kv.PartsAfter(pair.Key, stem)
-		d := &Due{At: parts.Int64(), Owner: parts.Byte()}
-		d.Subject = append(d.Subject, parts.Rest()...)
-		return d, nil
+		d := Due{At: parts.Int64(), Owner: parts.Byte()}
+		if !parts.OK() {
+			return nil, fault.New(fault.Internal, "the key of a timer is damaged")
+		}
+		d.Subject = bytes.Clone(parts.Rest())
+		due = append(due, d)
 	}
-	return nil, nil
+	return due, nil
 }
 
 func (p *Pass) key(d Due) kv.Key {
