@@ -93,6 +93,7 @@ type Feed struct {
 	ring    []Item // the newest recentItems, at seq % recentItems
 	watches map[*Watch]struct{}
 	counts  map[counter]uint64
+	closed  bool
 }
 
 type counter struct {
@@ -105,13 +106,13 @@ func NewFeed() *Feed {
 	return &Feed{watches: map[*Watch]struct{}{}, counts: map[counter]uint64{}, ring: make([]Item, recentItems)}
 }
 
-// Publish shows items to those who watch, and counts them. It never waits.
+// Publish shows items to those who watch. It never waits. It does not count:
+// see Count.
 func (f *Feed) Publish(items ...Item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range items {
 		item := &items[i]
-		f.count(item)
 		f.seq++
 		item.Seq = f.seq
 		for w := range f.watches {
@@ -123,17 +124,19 @@ func (f *Feed) Publish(items ...Item) {
 	}
 }
 
-// count adds to the item's counter. The caller holds mu.
-func (f *Feed) count(i *Item) {
-	c := counter{i.Stage, i.Source, i.Destination}
+// Count adds n to what was seen of a stage at a source or a destination.
+func (f *Feed) Count(stage Stage, source, destination string, n uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := counter{stage, source, destination}
 	if _, known := f.counts[c]; !known && len(f.counts) >= maxCounters {
 		c.source, c.destination = "", ""
 	}
-	f.counts[c]++
+	f.counts[c] += n
 }
 
 // Watched reports whether anybody watches: when nobody does, whoever publishes
-// may leave bodies out.
+// may leave bodies out, and much of a large batch.
 func (f *Feed) Watched() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -187,6 +190,9 @@ type Watch struct {
 func (f *Feed) Watch(filter Filter, recent int) (*Watch, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return nil, fault.New(fault.Unavailable, "the server is stopping")
+	}
 	if len(f.watches) >= maxWatches {
 		return nil, &fault.Error{Kind: fault.RetryAfter, After: 5 * time.Second,
 			Message: "too many people are watching live events (64): close another one"}
@@ -226,8 +232,23 @@ func (w *Watch) Dropped() uint64 {
 func (w *Watch) Close() {
 	w.feed.mu.Lock()
 	defer w.feed.mu.Unlock()
+	w.close()
+}
+
+func (w *Watch) close() {
 	if _, open := w.feed.watches[w]; open {
 		delete(w.feed.watches, w)
 		close(w.items)
+	}
+}
+
+// Close ends all watches and refuses new ones with fault.Unavailable, so that
+// the streams that show them end. Publishing and counting go on.
+func (f *Feed) Close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	for w := range f.watches {
+		w.close()
 	}
 }

@@ -64,13 +64,15 @@ func TestRecentIsBoundedAndHoldsNoBodies(t *testing.T) {
 
 func TestCounts(t *testing.T) {
 	f := NewFeed()
-	f.Publish(Item{Stage: Sent, Destination: "d"}, Item{Stage: Sent, Destination: "d"}, Item{Stage: Accepted, Source: "s"})
-	want := "[{accepted s  1} {sent  d 2}]"
+	f.Count(Sent, "", "d", 1)
+	f.Count(Sent, "", "d", 1)
+	f.Count(Accepted, "s", "", 3)
+	want := "[{accepted s  3} {sent  d 2}]"
 	if got := fmt.Sprint(f.Counts()); got != want {
 		t.Errorf("counts %s, want %s", got, want)
 	}
 	for i := range maxCounters + 10 {
-		f.Publish(Item{Stage: Accepted, Source: fmt.Sprint("x", i)})
+		f.Count(Accepted, fmt.Sprint("x", i), "", 1)
 	}
 	if got := len(f.Counts()); got > maxCounters+1 {
 		t.Errorf("%d counters: not bounded", got)
@@ -86,5 +88,22 @@ func TestWatchesAreBounded(t *testing.T) {
 	}
 	if _, err := f.Watch(Filter{}, 0); !fault.Is(err, fault.RetryAfter) {
 		t.Errorf("one more gives %v", err)
+	}
+}
+
+func TestClosedFeedEndsItsWatches(t *testing.T) {
+	f := NewFeed()
+	w, err := f.Watch(Filter{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if _, open := <-w.Items(); open {
+		t.Error("the watch goes on")
+	}
+	w.Close()
+	f.Publish(Item{Stage: Accepted})
+	if _, err := f.Watch(Filter{}, 0); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a new watch gives %v", err)
 	}
 }
