@@ -45,3 +45,6 @@ func (w *Writes) Err() error { return w.err }
 
 // End marks the transaction as over: every later write fails.
 func (w *Writes) End() { w.over = true }
+
+// Bytes returns the size of the keys and values to commit.
+func (w *Writes) Bytes() int { return w.bytes }

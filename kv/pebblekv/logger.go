@@ -1,0 +1,42 @@
+package pebblekv
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// logger passes on what Pebble logs.
+type logger struct{ to *slog.Logger }
+
+// Infof is Pebble's diary; it is for debugging.
+func (l logger) Infof(format string, args ...any) { l.to.Debug(fmt.Sprintf(format, args...)) }
+
+func (l logger) Errorf(format string, args ...any) { l.to.Error(fmt.Sprintf(format, args...)) }
+
+// Fatalf must not return: Pebble's state cannot be trusted any more.
+func (l logger) Fatalf(format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	l.to.Error("the store cannot go on", "error", message)
+	panic("pebblekv: " + message)
+}
+
+// watch returns the events that an operator should hear of.
+func watch(to *slog.Logger) pebble.EventListener {
+	return pebble.EventListener{
+		BackgroundError: func(err error) {
+			to.Error("the store failed in the background and will try again", "error", err)
+		},
+		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+			to.Warn("writes wait for the disk to catch up", "reason", info.Reason)
+		},
+		WriteStallEnd: func() { to.Info("writes go on") },
+		DiskSlow: func(info pebble.DiskSlowInfo) {
+			to.Warn("the disk is slow", "operation", info.OpType.String(), "took", info.Duration)
+		},
+		LowDiskSpace: func(info pebble.LowDiskSpaceInfo) {
+			to.Warn("the disk is nearly full", "available", info.AvailBytes, "total", info.TotalBytes)
+		},
+	}
+}

@@ -1,0 +1,76 @@
+package pebblekv
+
+import (
+	"log/slog"
+	"runtime"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options tunes a store. The zero value is good for one machine with little
+// memory to spare.
+type Options struct {
+	// CacheBytes is how much is kept in memory of what was read. Zero means
+	// 64 MiB.
+	CacheBytes int64
+	// MemTableBytes is how much is gathered in memory before it is written out
+	// sorted. Twice as much may be in memory while that happens. More means
+	// fewer rewrites later. Zero means 64 MiB. It grows to this size from
+	// 256 KiB as writes come.
+	MemTableBytes uint64
+	// Logger hears of what an operator should know: write stalls, a slow disk,
+	// errors in the background. Nil discards it.
+	Logger *slog.Logger
+
+	fs vfs.FS // nil: the machine's; tests crash another
+}
+
+// format is the version of Pebble's files; raising it is one-way. Pebble
+// refuses files of a version it does not know.
+const format = pebble.FormatValueSeparation
+
+func (o Options) pebble() *pebble.Options {
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.MemTableBytes <= 0 {
+		o.MemTableBytes = 64 << 20
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &pebble.Options{
+		FS:                          o.fs,
+		FormatMajorVersion:          format,
+		CacheSize:                   o.CacheBytes,
+		MemTableSize:                o.MemTableBytes,
+		MemTableStopWritesThreshold: 4,
+		// A write costs less when few, large runs are merged rarely; point
+		// reads do not suffer, because the filters skip most runs.
+		L0CompactionThreshold: 4,
+		L0StopWritesThreshold: 24,
+		LBaseMaxBytes:         256 << 20,
+		MaxOpenFiles:          1000,
+		BytesPerSync:          1 << 20,
+		CompactionConcurrencyRange: func() (int, int) {
+			return 1, max(1, runtime.GOMAXPROCS(0)/2)
+		},
+		Logger: logger{o.Logger},
+	}
+	p.TargetFileSizes[0] = 8 << 20
+	for i := range p.Levels {
+		p.Levels[i].BlockSize = 16 << 10
+		p.Levels[i].IndexBlockSize = 64 << 10
+		// Most looks are for one key, and many are for keys that are not
+		// there.
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	// Snappy above, zstd where most of the data comes to rest. Blocks that do
+	// not get smaller are kept as they are: log blocks are compressed already.
+	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	events := watch(o.Logger)
+	p.EventListener = &events
+	return p
+}

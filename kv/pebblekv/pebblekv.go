@@ -1,0 +1,186 @@
+package pebblekv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"kith/fault"
+	"kith/kv"
+	"kith/kv/internal/guard"
+)
+
+// DB is a store in a directory. It implements kv.DB and kv.RangeDeleter.
+type DB struct {
+	pebble *pebble.DB
+	lock   *pebble.Lock
+	guard  *guard.Guard
+	lazy   atomic.Bool // Lazy commits may wait for an fsync
+}
+
+// Open opens the store in dir, which it creates when it is not there (mode
+// 0700, its parents too). It fails with fault.Conflict when another process has
+// it open.
+func Open(dir string, opts Options) (*DB, error) {
+	if opts.fs == nil {
+		opts.fs = vfs.Default
+	}
+	// One name a directory, for the lock.
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		err = create(opts.fs, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	lock, err := pebble.LockDirectory(dir, opts.fs)
+	if err != nil {
+		// The file could not be made; or it could, and somebody holds it.
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			return nil, fmt.Errorf("open the store: %w", err)
+		}
+		return nil, fault.New(fault.Conflict, "another kith is running on this directory: %s", dir)
+	}
+	p := opts.pebble()
+	p.Lock = lock
+	db, err := pebble.Open(dir, p)
+	if err != nil {
+		return nil, fmt.Errorf("open the store: %w", errors.Join(err, lock.Close()))
+	}
+	return &DB{pebble: db, lock: lock, guard: guard.New()}, nil
+}
+
+// create makes dir, and the directories above it, and makes them last.
+func create(on vfs.FS, dir string) error {
+	parent := on.PathDir(dir)
+	if _, err := on.Stat(dir); err == nil || parent == dir {
+		return on.MkdirAll(dir, 0o700) // complains when dir is no directory
+	}
+	if err := create(on, parent); err != nil {
+		return err
+	}
+	if err := on.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	d, err := on.OpenDir(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// View calls fn with a snapshot; see kv.DB.
+func (db *DB) View(ctx context.Context, fn func(kv.Reader) error) error {
+	if err := db.guard.Enter(ctx); err != nil {
+		return err
+	}
+	defer db.guard.Leave()
+	snapshot := db.pebble.NewSnapshot()
+	defer snapshot.Close() // it only ever returns nil
+	return fn(reader{snapshot})
+}
+
+// Update runs fn as a transaction under f; see kv.DB.
+func (db *DB) Update(ctx context.Context, f kv.Fence, d kv.Durability, fn func(kv.Tx) error) error {
+	if err := db.guard.Enter(ctx); err != nil {
+		return err
+	}
+	defer db.guard.Leave()
+	if err := db.guard.Lock(ctx, f); err != nil {
+		return err
+	}
+	defer db.guard.Unlock(f)
+
+	t := &tx{reader: reader{db.pebble}, writes: make(map[string]write)}
+	defer t.guard.End()
+	if err := fn(t); err != nil {
+		return err
+	}
+	if err := t.guard.Err(); err != nil {
+		return err
+	}
+	if err := db.commit(t, d); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+func (db *DB) commit(t *tx, d kv.Durability) error {
+	if d == kv.Lazy {
+		if len(t.writes) == 0 {
+			return nil
+		}
+		db.lazy.Store(true)
+		return db.write(t, pebble.NoSync)
+	}
+	waiting := db.lazy.Swap(false)
+	switch {
+	case len(t.writes) > 0:
+		return db.write(t, pebble.Sync)
+	case waiting:
+		return db.pebble.LogData(nil, pebble.Sync)
+	}
+	return nil
+}
+
+func (db *DB) write(t *tx, opts *pebble.WriteOptions) error {
+	batch := db.pebble.NewBatchWithSize(t.guard.Bytes() + 16*len(t.writes) + 64)
+	for key, w := range t.writes {
+		if w.deleted {
+			op := batch.DeleteDeferred(len(key))
+			copy(op.Key, key)
+			if err := op.Finish(); err != nil {
+				return errors.Join(err, batch.Close())
+			}
+			continue
+		}
+		op := batch.SetDeferred(len(key), len(w.value))
+		copy(op.Key, key)
+		copy(op.Value, w.value)
+		if err := op.Finish(); err != nil {
+			return errors.Join(err, batch.Close())
+		}
+	}
+	return errors.Join(batch.Commit(opts), batch.Close())
+}
+
+// beyond is greater than every key.
+var beyond = bytes.Repeat([]byte{0xff}, kv.MaxKeyBytes+1)
+
+// DeleteRange drops all keys of a range at the cost of one write; see
+// kv.RangeDeleter.
+func (db *DB) DeleteRange(ctx context.Context, from, to []byte) error {
+	if err := db.guard.Enter(ctx); err != nil {
+		return err
+	}
+	defer db.guard.Leave()
+	if to == nil {
+		to = beyond
+	}
+	if bytes.Compare(from, to) >= 0 {
+		return nil
+	}
+	if err := db.pebble.DeleteRange(from, to, pebble.Sync); err != nil {
+		return fmt.Errorf("delete a range: %w", err)
+	}
+	return nil
+}
+
+// Close waits for running calls and closes the files; see kv.DB. Every commit
+// is on disk when it returns.
+func (db *DB) Close() error {
+	if !db.guard.Close() {
+		return nil
+	}
+	if err := errors.Join(db.pebble.Close(), db.lock.Close()); err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	return nil
+}
