@@ -51,7 +51,9 @@ func (e *Error) Error() string {
 		if s == "" {
 			return e.Err.Error()
 		}
-		s += ": " + e.Err.Error()
+		if cause := e.Err.Error(); cause != "" { // empty when the message has it already; see New
+			s += ": " + cause
+		}
 	}
 	if s == "" {
 		return e.Kind.String()
