@@ -281,7 +281,7 @@ func (s *Store) next(base *Snapshot, fn func(*Draft) error) (*Snapshot, error) {
 	}
 	tidy(next)
 	next.Seal()
-	if err := s.sealSecrets(base, next); err != nil {
+	if err := s.resolve(base, next); err != nil {
 		return nil, err
 	}
 	if err := s.o.check(base, next); err != nil {
@@ -312,7 +312,9 @@ func (s *Store) draft(base *Snapshot) (*Draft, error) {
 	}, nil
 }
 
-func (s *Store) sealSecrets(base, next *Snapshot) error {
+// resolve writes out what connectors know of destinations: the ids of actions,
+// and secrets sealed.
+func (s *Store) resolve(base, next *Snapshot) error {
 	p := &problems{}
 	for i := range next.Destinations {
 		d := &next.Destinations[i]
@@ -333,6 +335,15 @@ func (s *Store) sealSecrets(base, next *Snapshot) error {
 			continue
 		}
 		d.Settings = sealed
+		for j := range d.Subscriptions {
+			sub := &d.Subscriptions[j]
+			if sub.ActionID == "" && len(c.Actions) == 1 {
+				sub.ActionID = c.Actions[0].ID
+			}
+			if a := c.Action(sub.ActionID); a != nil {
+				sub.ActionID, sub.ActionSlug = a.ID, a.Slug
+			}
+		}
 	}
 	return p.err()
 }
@@ -350,6 +361,11 @@ func tidy(s *Snapshot) {
 	for i := range s.Sources {
 		src := &s.Sources[i]
 		src.WriteKeys = filled(src.WriteKeys)
+		for _, a := range []*string{&src.Schema.Track.CommonEventOnViolations, &src.Schema.Identify.CommonEventOnViolations, &src.Schema.Group.CommonEventOnViolations} {
+			if *a == "" {
+				*a = Allow
+			}
+		}
 		if string(src.Settings) == "null" {
 			src.Settings = nil
 		}
