@@ -192,3 +192,6 @@ func (l *Log) check(blocks []commitlog.Payload) (bytes int, err error) {
 	}
 	return bytes, nil
 }
+
+// Waiting returns how many Appends wait for the committer.
+func (l *Log) Waiting() int { return len(l.queue) }
