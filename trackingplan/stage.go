@@ -53,6 +53,8 @@ type pass struct {
 
 // Handle gives the record its verdict: blocked, and into quarantine, or on its
 // way as the plan has changed it.
+// Identifiers are read again when something was taken out: what the plan
+// refuses identifies nobody.
 func (p *pass) Handle(r *pipeline.Record) error {
 	if r.Event == nil || r.Verdict.Code != pipeline.Admitted {
 		return nil
@@ -64,6 +66,9 @@ func (p *pass) Handle(r *pipeline.Record) error {
 	if o.event != nil {
 		r.Event = o.event
 		r.Verdict.Body = o.event.Body
+		if len(o.Omitted)+len(o.OmittedOnViolation) > 0 {
+			r.IDs = event.StandardIdentifiers(o.event)
+		}
 	}
 	if o.Code == "" {
 		return nil

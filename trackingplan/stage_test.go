@@ -204,6 +204,30 @@ func TestWhatBecomesOfAnEvent(t *testing.T) {
 	}
 }
 
+func TestWhatIsTakenOutIdentifiesNobody(t *testing.T) {
+	s := allowAll()
+	s.Identify.AllowTraitsOnViolations = false
+	l := newLine(t, s, aRule("IDENTIFY", "", 1, person))
+	for body, want := range map[string]int{
+		`{"type":"identify","userId":"u","traits":{"email":"jo@example.com"}}`: 2,
+		`{"type":"identify","userId":"u","traits":{"email":"n/a"}}`:            1,
+	} {
+		r := l.record("shop", body)
+		r.IDs = event.StandardIdentifiers(r.Event)
+		l.stage.Prepare(r)
+		p, err := l.stage.Begin(&pipeline.Batch{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Handle(r); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.IDs) != want {
+			t.Errorf("%s: identifiers %v, want %d", body, r.IDs, want)
+		}
+	}
+}
+
 func TestAnotherSourceIsNotHeld(t *testing.T) {
 	l := newLine(t, workspace.SchemaSettings{}, aRule("TRACK", "Order Completed", 1, order))
 	for _, body := range []string{`{"type":"track","event":"Hello"}`, `{"type":"track","event":"Order Completed"}`} {
