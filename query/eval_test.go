@@ -303,3 +303,26 @@ func TestNextIsNeverLate(t *testing.T) {
 		}
 	})
 }
+
+func TestValuesAreKept(t *testing.T) {
+	var kept []byte
+	values := Path{"x", each}.Values(nil, gjson.Parse(`{"x":["a",1.50,true,{"b":[1]},"",-0]}`))
+	for _, v := range values {
+		kept = v.Append(kept)
+	}
+	for _, want := range values {
+		got, rest, ok := ReadValue(kept)
+		if !ok || fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+		for i := range len(kept) - len(rest) {
+			if _, _, ok := ReadValue(kept[:i]); ok {
+				t.Fatalf("half a value is read as one")
+			}
+		}
+		kept = rest
+	}
+	if _, _, ok := ReadValue(kept); ok || len(values) != 6 {
+		t.Fatalf("%d values, and nothing is read as one", len(values))
+	}
+}

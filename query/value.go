@@ -1,6 +1,7 @@
 package query
 
 import (
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"time"
@@ -230,4 +231,30 @@ func compare(l, r *Value) (int, bool) {
 		return strings.Compare(l.text, r.text), true
 	}
 	return 0, false
+}
+
+// Append appends v in a form that ReadValue reads, for whoever keeps the
+// fields of events on which a filter depends.
+func (v Value) Append(dst []byte) []byte {
+	dst = append(dst, byte(v.kind))
+	dst = binary.AppendUvarint(dst, uint64(len(v.text)))
+	return append(dst, v.text...)
+}
+
+// ReadValue reads what Append wrote and returns what follows it.
+func ReadValue(b []byte) (v Value, rest []byte, ok bool) {
+	if len(b) == 0 || b[0] > byte(kindBool) {
+		return Value{}, nil, false
+	}
+	kind := valueKind(b[0])
+	n, size := binary.Uvarint(b[1:])
+	if size <= 0 || n > uint64(len(b)-1-size) {
+		return Value{}, nil, false
+	}
+	b = b[1+size:]
+	text := string(b[:n])
+	if kind == kindNumber {
+		return number(text), b[n:], true
+	}
+	return Value{kind: kind, text: text}, b[n:], true
 }
