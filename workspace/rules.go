@@ -34,8 +34,7 @@ func checkPlans(p *problems, base, next *Snapshot) {
 	for i := range base.TrackingPlans {
 		before[base.TrackingPlans[i].ID] = &base.TrackingPlans[i]
 	}
-	for i := range next.TrackingPlans {
-		plan := &next.TrackingPlans[i]
+	for _, plan := range unchangedFirst(next.TrackingPlans, func(t *TrackingPlan) *TrackingPlan { return before[t.ID] }) {
 		at := "trackingPlans." + plan.Slug
 		slug(p, at+".slug", plan.Slug)
 		u.claim(p, at+".slug", "slug "+plan.Slug, "another tracking plan")

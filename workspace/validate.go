@@ -72,18 +72,31 @@ func (o *Options) check(base, next *Snapshot) error {
 	p := &problems{}
 	named(p, "name", next.Name, true)
 	slug(p, "slug", next.Slug)
-	checkSpaces(p, next)
-	checkSources(p, next)
+	checkSpaces(p, base, next)
+	checkSources(p, base, next)
 	o.checkDestinations(p, base, next)
 	checkPlans(p, base, next)
 	o.checkAudiences(p, base, next)
 	return p.err()
 }
 
-func checkSpaces(p *problems, next *Snapshot) {
+// unchangedFirst returns the resources of list, those that are as they were
+// first, so that of two that claim one name the newcomer is blamed.
+func unchangedFirst[T any](list []T, before func(*T) *T) []*T {
+	var same, other []*T
+	for i := range list {
+		if had := before(&list[i]); had != nil && sameText(had, &list[i]) {
+			same = append(same, &list[i])
+		} else {
+			other = append(other, &list[i])
+		}
+	}
+	return append(same, other...)
+}
+
+func checkSpaces(p *problems, base, next *Snapshot) {
 	u := unique{}
-	for i := range next.Spaces {
-		s := &next.Spaces[i]
+	for _, s := range unchangedFirst(next.Spaces, func(s *Space) *Space { return base.Space(s.ID) }) {
 		at := "spaces." + s.Slug
 		slug(p, at+".slug", s.Slug)
 		u.claim(p, at+".slug", "slug "+s.Slug, "another space")
@@ -93,10 +106,9 @@ func checkSpaces(p *problems, next *Snapshot) {
 	}
 }
 
-func checkSources(p *problems, next *Snapshot) {
+func checkSources(p *problems, base, next *Snapshot) {
 	u := unique{}
-	for i := range next.Sources {
-		s := &next.Sources[i]
+	for _, s := range unchangedFirst(next.Sources, func(s *Source) *Source { return base.Source(s.ID) }) {
 		at := "sources." + s.Slug
 		slug(p, at+".slug", s.Slug)
 		u.claim(p, at+".slug", "slug "+s.Slug, "another source")
@@ -126,8 +138,7 @@ func checkSources(p *problems, next *Snapshot) {
 
 func (o *Options) checkDestinations(p *problems, base, next *Snapshot) {
 	u := unique{}
-	for i := range next.Destinations {
-		d := &next.Destinations[i]
+	for _, d := range unchangedFirst(next.Destinations, func(d *Destination) *Destination { return base.Destination(d.ID) }) {
 		at := "destinations." + d.Slug
 		slug(p, at+".slug", d.Slug)
 		u.claim(p, at+".slug", "slug "+d.Slug, "another destination")
@@ -214,8 +225,7 @@ func (o *Options) checkTrigger(p *problems, at, trigger string) {
 func (o *Options) checkAudiences(p *problems, base, next *Snapshot) {
 	u := unique{}
 	touched := touchedSpaces(base, next)
-	for i := range next.Audiences {
-		a := &next.Audiences[i]
+	for _, a := range unchangedFirst(next.Audiences, func(a *Audience) *Audience { return base.Audience(a.ID) }) {
 		space := next.Space(a.SpaceID)
 		if space == nil {
 			p.add("audiences."+a.Key+".spaceId", "there is no space %q; there are: %s", a.SpaceID, spaceSlugs(next))

@@ -20,7 +20,7 @@ import (
 )
 
 // MaxFileBytes is the largest workspace file that is read.
-const MaxFileBytes = 16 << 20
+const MaxFileBytes = 8 << 20
 
 // maxDepth is how deep objects and lists of a file may lie in each other.
 const maxDepth = 64
@@ -40,7 +40,7 @@ func readYAML(text []byte) (*node, error) {
 	}
 	file, err := parser.Parse(tokens, 0)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "the file is not valid YAML: %s", strings.TrimSpace(yaml.FormatError(err, false, true)))
+		return nil, fault.New(fault.Invalid, "the file is not valid YAML: %s", strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
 	var body ast.Node
 	for _, doc := range file.Docs {
@@ -280,7 +280,7 @@ func foldable(s string) bool {
 }
 
 // plainText is a text that YAML reads as itself without quotes.
-var plainText = regexp.MustCompile(`^[A-Za-z_/$][A-Za-z0-9_./$()<>=+*{}-]*( [A-Za-z0-9_./$()<>=+*{}-]+)*$`)
+var plainText = regexp.MustCompile(`^([A-Za-z_/][A-Za-z0-9_./()-]*( [A-Za-z0-9_./()-]+)*|\$\{[A-Za-z0-9_]+\}|https?://[A-Za-z0-9_./:-]*[a-z0-9/])$`)
 
 // scalar writes a text, in quotes where YAML could take it for something else.
 func scalar(s string) string {
