@@ -103,6 +103,9 @@ func NewLoop(ctx context.Context, cfg Config) (*Loop, error) {
 	return l, nil
 }
 
+// Epoch returns the epoch of the derived state that the loop writes.
+func (l *Loop) Epoch() uint32 { return l.cfg.Epoch }
+
 // Position returns how far the loop has come.
 func (l *Loop) Position() Position {
 	l.mu.Lock()

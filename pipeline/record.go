@@ -16,6 +16,7 @@ type Record struct {
 	Event      *event.Event     // parsed; nil when the record carries no event
 	Source     *workspace.Source
 	Snapshot   *workspace.Snapshot // the configuration in force at this record
+	Before     *workspace.Snapshot // of a config record: the configuration that it replaces
 
 	// Firing is the timer that fired, else nil. Then At is the instant at
 	// which it was due.

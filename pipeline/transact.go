@@ -161,6 +161,7 @@ func (t *transaction) lead(records []*Record) (int, error) {
 			return i, nil
 		}
 		if r.Kind == event.KindConfig {
+			r.Before = t.batch.Snapshot
 			t.batch.Snapshot, t.pos.Snapshot = r.Snapshot, r.Snapshot.Number
 		}
 		if err := t.admit(r); err != nil {
