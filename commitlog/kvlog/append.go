@@ -61,45 +61,25 @@ func (l *Log) Append(ctx context.Context, blocks ...commitlog.Payload) (commitlo
 // commitAll is the committer: one durable transaction after another, each with
 // all the blocks that wait, until the queue is closed and empty.
 func (l *Log) commitAll() {
-	var next *request // taken from the queue, but too much for the transaction before
-	for {
+	r, open := <-l.queue
+	for open {
 		var batch []*request
 		bytes := 0
-		add := func(r *request) bool {
-			if len(batch) > 0 && bytes+r.bytes > l.opts.CommitBytes {
-				next = r
-				return false
-			}
+		for r != nil && (len(batch) == 0 || bytes+r.bytes <= l.opts.CommitBytes) {
 			if r.taken.CompareAndSwap(false, true) {
 				batch, bytes = append(batch, r), bytes+r.bytes
 			}
-			return true
-		}
-		if next != nil {
-			r := next
-			next = nil
-			add(r)
-		}
-		if len(batch) == 0 {
-			r, open := <-l.queue
-			if !open {
-				return
-			}
-			add(r)
-		}
-	gather:
-		for len(batch) < l.opts.Queue {
+			r = nil
 			select {
-			case r, open := <-l.queue:
-				if !open || !add(r) {
-					break gather
-				}
+			case r, open = <-l.queue:
 			default:
-				break gather
 			}
 		}
 		if len(batch) > 0 {
 			l.commit(batch)
+		}
+		if r == nil && open {
+			r, open = <-l.queue
 		}
 	}
 }
