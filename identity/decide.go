@@ -1,0 +1,363 @@
+package identity
+
+import (
+	"cmp"
+	"slices"
+
+	"kith/event"
+	"kith/pipeline"
+)
+
+// decide finds the person and the account of an event (sheet
+// unify_engage_privacy §1.3).
+func (p *pass) decide(r *pipeline.Record, rs *rules, res *Resolution) error {
+	if res.found.optedOut {
+		res.Reason = OptedOut
+		return nil
+	}
+	res.Refused = slices.Clip(res.found.refused)
+	ids, err := p.register(r, rs, res)
+	if err != nil {
+		return err
+	}
+	users, accounts := split(ids)
+	if res.Profile, err = p.settle(r, rs, res, users); err != nil {
+		return err
+	}
+	if res.Account, err = p.settle(r, rs, res, accounts); err != nil {
+		return err
+	}
+	r.Profile, r.Account = res.Profile, res.Account
+	if res.Profile.IsZero() && res.Account.IsZero() {
+		res.Reason = NoIdentifiers
+	}
+	if r.Type == event.Group && !res.Profile.IsZero() && !res.Account.IsZero() {
+		if err := p.join(r, res); err != nil {
+			return err
+		}
+	}
+	p.tell(r, res)
+	return nil
+}
+
+// register adds the types that nobody declared to the rules, as far as there
+// is room, and returns the identifiers whose type is known.
+func (p *pass) register(r *pipeline.Record, rs *rules, res *Resolution) ([]event.Identifier, error) {
+	ids := res.found.ids
+	for i, id := range ids {
+		if rs.of(id.Collection, id.Type) != nil || p.registered(id) {
+			continue
+		}
+		if len(p.types) < MaxRegisteredTypes {
+			p.types = append(p.types, RegisteredType{Collection: id.Collection, Type: id.Type, Offset: r.Offset, At: r.At})
+			p.retyped = true
+			continue
+		}
+		res.Refused = append(res.Refused, Refusal{id, TooManyTypes})
+		kept := slices.Clone(ids[:i])
+		for _, id := range ids[i+1:] {
+			if rs.of(id.Collection, id.Type) != nil || p.registered(id) {
+				kept = append(kept, id)
+			} else {
+				res.Refused = append(res.Refused, Refusal{id, TooManyTypes})
+			}
+		}
+		return kept, nil
+	}
+	return ids, nil
+}
+
+func (p *pass) registered(id event.Identifier) bool {
+	return slices.ContainsFunc(p.types, func(t RegisteredType) bool { return t.Type == id.Type && t.Collection == id.Collection })
+}
+
+// split returns the identifiers of users and those of accounts, as two parts
+// of the list where they lie so.
+func split(ids []event.Identifier) (users, accounts []event.Identifier) {
+	n := 0
+	for n < len(ids) && ids[n].Collection == event.Users {
+		n++
+	}
+	users, accounts = ids[:n:n], ids[n:]
+	if slices.ContainsFunc(accounts, func(id event.Identifier) bool { return id.Collection == event.Users }) {
+		accounts = nil
+		for _, id := range ids[n:] {
+			if id.Collection == event.Users {
+				users = append(users, id)
+			} else {
+				accounts = append(accounts, id)
+			}
+		}
+	}
+	return users, accounts
+}
+
+// settle finds the one profile of a collection that identifiers on an event
+// lead to: it creates, extends and merges profiles as the rules allow.
+func (p *pass) settle(r *pipeline.Record, rs *rules, res *Resolution, ids []event.Identifier) (event.ProfileID, error) {
+	if len(ids) == 0 {
+		return event.ProfileID{}, nil
+	}
+	var list [8]candidate
+	candidates := list[:0]
+	settled := true // all belong to one profile
+	for _, id := range ids {
+		owner, err := p.owner(id)
+		if err != nil {
+			return owner, err
+		}
+		candidates = append(candidates, candidate{id: id, owner: owner})
+		settled = settled && !owner.IsZero() && owner == candidates[0].owner
+	}
+	if settled {
+		return candidates[0].owner, nil
+	}
+	u, err := p.unite(r, rs, res, candidates)
+	if err != nil {
+		return event.ProfileID{}, err
+	}
+	return p.apply(r, res, u), nil
+}
+
+// candidate is an identifier on an event and whose it is; zero: nobody's.
+type candidate struct {
+	id    event.Identifier
+	owner event.ProfileID
+}
+
+// union is the profile that would come of an event: the owners of the
+// identifiers it uses, and those identifiers of which nobody is the owner.
+type union struct {
+	rules  *rules
+	time   int64 // the event's
+	kept   []event.Identifier
+	owners []*node
+	news   []event.Identifier
+	size   int // identifiers in all
+}
+
+// unite decides which identifiers the event uses: from the highest rank down,
+// each that keeps the profile within the limits. Of two of one rank, that
+// which has an owner goes first, then that which comes first on the event.
+func (p *pass) unite(r *pipeline.Record, rs *rules, res *Resolution, candidates []candidate) (*union, error) {
+	slices.SortStableFunc(candidates, func(a, b candidate) int {
+		known := func(c candidate) int {
+			if c.owner.IsZero() {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(rs.compare(a.id.Collection, a.id.Type, b.id.Collection, b.id.Type), cmp.Compare(known(a), known(b)))
+	})
+	u := &union{rules: rs, time: r.Time}
+	for _, c := range candidates {
+		violation := ""
+		if c.owner.IsZero() {
+			violation = u.addNew(c.id)
+		} else {
+			owner, err := p.newest(c.owner)
+			if err != nil {
+				return nil, err
+			}
+			if owner == nil {
+				return nil, errStored
+			}
+			violation = u.addOwner(owner)
+		}
+		if violation != "" {
+			res.Refused = append(res.Refused, Refusal{c.id, violation})
+			continue
+		}
+		u.kept = append(u.kept, c.id)
+	}
+	return u, nil
+}
+
+// addNew adds an identifier that is nobody's, or says which violation that
+// would be.
+func (u *union) addNew(id event.Identifier) (violation string) {
+	limit, window := u.rules.limit(id.Collection, id.Type)
+	if u.count(id.Type, window)+1 > limit {
+		return violationOf(window)
+	}
+	if u.size+1 > MaxIdentifiers {
+		return TooManyIdentifiers
+	}
+	u.news = append(u.news, id)
+	u.size++
+	return ""
+}
+
+// addOwner adds a profile with all its identifiers, or says which violation
+// that would be: of the highest type whose limit stands against it. What is
+// beyond a limit in one profile alone is no reason, since nothing is added to
+// it.
+func (u *union) addOwner(owner *node) (violation string) {
+	if slices.Contains(u.owners, owner) {
+		return ""
+	}
+	if u.size > 0 {
+		violation = u.conflict(owner)
+	}
+	if violation == "" && u.size > 0 && u.size+len(owner.Identifiers) > MaxIdentifiers {
+		violation = TooManyIdentifiers
+	}
+	if violation == "" {
+		u.owners = append(u.owners, owner)
+		u.size += len(owner.Identifiers)
+	}
+	return violation
+}
+
+// conflict says which violation it would be to add a profile to others.
+func (u *union) conflict(owner *node) (violation string) {
+	var checked [8]string
+	names, worst := checked[:0], ""
+	for i := range owner.Identifiers {
+		name := owner.Identifiers[i].Type
+		if slices.Contains(names, name) {
+			continue
+		}
+		names = append(names, name)
+		if worst != "" && u.rules.compare(owner.Collection, name, owner.Collection, worst) > 0 {
+			continue
+		}
+		limit, window := u.rules.limit(owner.Collection, name)
+		mine, others := owner.count(name, u.time, window), u.count(name, window)
+		if mine > 0 && others > 0 && mine+others > limit {
+			worst, violation = name, violationOf(window)
+		}
+	}
+	return violation
+}
+
+// count returns how many identifiers of a type the profile would hold so far.
+func (u *union) count(name string, window int64) int {
+	n := 0
+	for _, o := range u.owners {
+		n += o.count(name, u.time, window)
+	}
+	for _, id := range u.news {
+		if id.Type == name {
+			n++
+		}
+	}
+	return n
+}
+
+func violationOf(window int64) string {
+	if window > 0 {
+		return TimeLimitExceeded
+	}
+	return LimitExceeded
+}
+
+// apply makes the union one profile and returns its id.
+func (p *pass) apply(r *pipeline.Record, res *Resolution, u *union) event.ProfileID {
+	if len(u.owners) == 1 && len(u.news) == 0 {
+		return u.owners[0].ID // what was refused is all that was odd
+	}
+	cause := Cause{Offset: r.Offset, At: r.At, Time: r.Time, MessageID: r.MessageID, SourceID: r.Head.Source}
+	next := &node{}
+	if len(u.owners) == 0 {
+		next.Profile = Profile{ID: event.UserProfile(r.ID), Collection: u.news[0].Collection, Created: cause}
+		if next.Collection == event.Accounts {
+			next.ID = event.AccountProfile(r.ID)
+			res.AccountCreated = true
+		} else {
+			res.Created = true
+		}
+	} else {
+		// The profile created first survives.
+		slices.SortFunc(u.owners, func(a, b *node) int { return cmp.Compare(a.Created.Offset, b.Created.Offset) })
+		// Its lists are only ever appended to, and only by its newest version,
+		// so that older versions keep theirs.
+		next.Profile = u.owners[0].Profile
+		for _, child := range u.owners[1:] {
+			p.merge(r, res, u, next, child)
+		}
+	}
+	for _, id := range u.news {
+		next.Identifiers = append(next.Identifiers, Identified{
+			Identifier: id, At: cause.Time, Offset: cause.Offset, MessageID: cause.MessageID, SourceID: cause.SourceID,
+		})
+		p.own(id, next.ID)
+	}
+	res.Attached = append(res.Attached, u.news...)
+	p.put(next)
+	return next.ID
+}
+
+// merge makes child a part of the survivor.
+func (p *pass) merge(r *pipeline.Record, res *Resolution, u *union, survivor, child *node) {
+	survivor.Identifiers = append(survivor.Identifiers, child.Identifiers...)
+	survivor.Merged = append(append(survivor.Merged, child.ID), child.Merged...)
+	for _, x := range child.Identifiers {
+		p.own(x.Identifier, survivor.ID)
+	}
+	l := &Link{Child: child.ID, Parent: survivor.ID, Record: r.ID, Offset: r.Offset, At: r.At, Via: u.kept}
+	if r.Snapshot != nil {
+		l.Snapshot = r.Snapshot.Number
+	}
+	p.links[child.ID] = link{l, p.seq}
+	p.joined = append(p.joined, child.ID)
+	res.Merged = append(res.Merged, Merge{From: child.ID, Into: survivor.ID})
+}
+
+// join makes the event's person a user of its account, if that is new.
+func (p *pass) join(r *pipeline.Record, res *Resolution) error {
+	pair := [2]event.ProfileID{res.Profile, res.Account}
+	m, ok := p.members[pair]
+	if !ok {
+		value, err := p.batch.Tx.Get(p.read.keys.member(pair[0], pair[1]))
+		if err != nil {
+			return err
+		}
+		if value != nil {
+			stored, err := decodeMember(pair[1], value)
+			if err != nil {
+				return err
+			}
+			m = &stored
+		}
+	}
+	if m == nil {
+		m = &Member{Offset: r.Offset, Time: r.Time}
+		p.linked = append(p.linked, pair)
+		res.Linked = true
+	}
+	p.members[pair] = m
+	return nil
+}
+
+// tell emits what has changed.
+func (p *pass) tell(r *pipeline.Record, res *Resolution) {
+	emit := func(profile event.ProfileID, c pipeline.Change) {
+		c.Cause = r.ID
+		p.batch.Emit(pipeline.Output{At: r.At, Profile: profile, Change: &c})
+	}
+	whose := func(id event.Identifier) event.ProfileID {
+		if id.Collection == event.Accounts {
+			return res.Account
+		}
+		return res.Profile
+	}
+	if res.Created {
+		emit(res.Profile, pipeline.Change{Kind: pipeline.ProfileCreated})
+	}
+	if res.AccountCreated {
+		emit(res.Account, pipeline.Change{Kind: pipeline.ProfileCreated, Detail: "account"})
+	}
+	for _, m := range res.Merged {
+		emit(m.Into, pipeline.Change{Kind: pipeline.ProfilesMerged, Other: m.From})
+	}
+	for _, id := range res.Attached {
+		emit(whose(id), pipeline.Change{Kind: pipeline.IdentifierAttached, Subject: id.Type + ":" + id.Value})
+	}
+	for _, f := range res.Refused {
+		emit(whose(f.Identifier), pipeline.Change{Kind: pipeline.IdentifierRefused, Subject: f.Type + ":" + f.Value, Detail: f.Violation})
+	}
+	if res.Reason == NoIdentifiers {
+		emit(event.ProfileID{}, pipeline.Change{Kind: pipeline.IdentifierRefused, Detail: NoIdentifiers})
+	}
+}

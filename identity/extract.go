@@ -1,0 +1,192 @@
+package identity
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
+
+	"kith/event"
+	"kith/pipeline"
+)
+
+// The reasons for which an event does not use an identifier on it, and for
+// which it belongs to nobody: the violations of sheet unify_engage_privacy
+// §1.3, and Kith's own bounds.
+const (
+	ValueBlocked      = "ID value blocked"
+	NoIdentifiers     = "No matching identifiers on event"
+	LimitExceeded     = "Identifier value limit exceeded"
+	TimeLimitExceeded = "Identifier value time limit exceeded"
+	ValueTooLong      = "Identifier value is longer than 500 bytes"
+	// TooManyIdentifiers is the sheet's name for the bound of MaxIdentifiers.
+	TooManyIdentifiers = "Identifier mapping limit exceeded"
+	TooManyTypes       = "Identifier type is new and the space has registered 300 already"
+	// OptedOut is why an event with integrations.Personas false is nobody's
+	// (sheet §0).
+	OptedOut = "integrations.Personas is false"
+)
+
+// Refusal is an identifier that an event carries and does not use.
+type Refusal struct {
+	event.Identifier
+	Violation string
+}
+
+// found is what a record carries, before anybody is looked up. It depends on
+// nothing but the record and the rules.
+type found struct {
+	rules    *rules
+	event    *event.Event
+	ids      []event.Identifier // without blocked values and doubles
+	refused  []Refusal
+	optedOut bool
+}
+
+// find looks for identifiers on a record's event.
+func find(rs *rules, r *pipeline.Record) found {
+	f := found{rules: rs, event: r.Event}
+	if r.Event.Integrations != "" && gjson.Get(r.Event.Integrations, "Personas").Type == gjson.False {
+		f.optedOut = true
+		return f
+	}
+	ids := r.IDs
+	if r.Verdict.Body != nil {
+		ids = event.StandardIdentifiers(r.Event) // what the plan took out of the event identifies nobody
+	}
+	f.ids = make([]event.Identifier, 0, len(ids)+len(rs.lookups))
+	for _, id := range ids {
+		f.add(id)
+	}
+	for _, l := range rs.lookups {
+		l.in(r.Event, f.add)
+	}
+	return f
+}
+
+func (f *found) add(id event.Identifier) {
+	if id.Value == "" || !typeName(id.Type) || (id.Collection != event.Users && id.Collection != event.Accounts) {
+		return
+	}
+	r := f.rules.of(id.Collection, id.Type)
+	if r == nil && standardCollection(id.Type) == id.Collection {
+		return // the space's rules do not want this type
+	}
+	if slices.Contains(f.ids, id) {
+		return
+	}
+	violation := ""
+	switch {
+	case len(id.Value) > event.MaxIdentifierBytes:
+		violation = ValueTooLong
+		id.Value = strings.ToValidUTF8(id.Value[:40], "") + "…"
+	case r != nil && r.blocked(id.Value):
+		violation = ValueBlocked
+	default:
+		f.ids = append(f.ids, id)
+		return
+	}
+	if refusal := (Refusal{id, violation}); !slices.Contains(f.refused, refusal) {
+		f.refused = append(f.refused, refusal)
+	}
+}
+
+// typeName reports whether a name can be a type: names are lower case (sheet
+// unify_engage_privacy §1.1).
+func typeName(name string) bool {
+	return name != "" && len(name) <= MaxTypeBytes && name == strings.ToLower(name)
+}
+
+// lookup is a key under which identifiers of a type are looked for in a body.
+type lookup struct {
+	collection, name string
+	path             string // of gjson, below traits or properties
+}
+
+// lookupsOf returns where the identifiers of a type with keys of its own are:
+// under each key as it is written, in camelCase and in snake_case (sheet
+// unify_engage_privacy §1.1, custom identifier, route 1).
+func lookupsOf(collection, name string, keys []string) []lookup {
+	var spelled []string
+	for _, key := range keys {
+		for _, s := range []string{key, camelCase(key), snakeCase(key)} {
+			if s != "" && !slices.Contains(spelled, s) {
+				spelled = append(spelled, s)
+			}
+		}
+	}
+	var list []lookup
+	for _, s := range spelled {
+		list = append(list, lookup{collection, name, gjson.Escape(s)})
+	}
+	return list
+}
+
+// in looks in traits, context.traits and properties. The traits of a group
+// call are the account's, not the person's.
+func (l lookup) in(e *event.Event, add func(event.Identifier)) {
+	traits := e.Traits
+	if e.Type == event.Group && l.collection == event.Users {
+		traits = ""
+	}
+	for _, place := range [...]struct{ doc, path string }{
+		{traits, l.path}, {e.Context, "traits." + l.path}, {e.Properties, l.path},
+	} {
+		if place.doc == "" {
+			continue
+		}
+		switch v := gjson.Get(place.doc, place.path); v.Type {
+		case gjson.String:
+			add(event.Identifier{Collection: l.collection, Type: l.name, Value: v.Str})
+		case gjson.Number:
+			add(event.Identifier{Collection: l.collection, Type: l.name, Value: v.Raw})
+		}
+	}
+}
+
+// camelCase writes a key's words as "loyaltyId".
+func camelCase(key string) string {
+	words := wordsOf(key)
+	for i, w := range words {
+		if i > 0 {
+			first, size := utf8.DecodeRuneInString(w)
+			words[i] = string(unicode.ToUpper(first)) + w[size:]
+		}
+	}
+	return strings.Join(words, "")
+}
+
+// snakeCase writes a key's words as "loyalty_id".
+func snakeCase(key string) string { return strings.Join(wordsOf(key), "_") }
+
+// wordsOf splits a key into its words, in lower case: at anything but letters
+// and digits, where a small letter or digit meets a capital, and before the
+// last of several capitals ("customerURLId" is customer, url, id).
+func wordsOf(key string) []string {
+	var words []string
+	var word []rune
+	end := func() {
+		if len(word) > 0 {
+			words, word = append(words, strings.ToLower(string(word))), nil
+		}
+	}
+	runes := []rune(key)
+	for i, c := range runes {
+		if !unicode.IsLetter(c) && !unicode.IsDigit(c) {
+			end()
+			continue
+		}
+		if unicode.IsUpper(c) && i > 0 {
+			after := !unicode.IsUpper(runes[i-1])
+			before := i+1 < len(runes) && unicode.IsLower(runes[i+1])
+			if after || before {
+				end()
+			}
+		}
+		word = append(word, c)
+	}
+	end()
+	return words
+}

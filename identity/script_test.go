@@ -1,0 +1,319 @@
+package identity_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kith/event"
+	"kith/identity"
+	"kith/internal/sim/rowtest"
+	"kith/kv"
+	"kith/kv/memkv"
+	"kith/pipeline"
+	"kith/workspace"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata answer into them")
+
+// TestScripts runs the scripts in testdata. A line that begins at the margin
+// is a command or a comment; the indented lines below it are its answer.
+//
+//	rule TYPE [collection=C] [limit=N] [window=W] [priority=N] [keys=K,…] [blocked=V] [pattern=RE]
+//	apply                      puts the rules given since the last apply in force
+//	advance DURATION           moves the clock ("3d", "2h")
+//	CALL [TYPE=VALUE …] [time=DURATION]   sends an event with these identifiers; time is before now
+//	send JSON                  sends an event as it stands
+//	space                      goes on in a new space
+//	show                       all profiles with their identifiers, merges and links
+//	table                      the rules as they work
+//
+// Profiles are called P1, P2 … and accounts A1, A2 … in the order in which
+// they were created.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			script, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := (&interpreter{t: t}).run(string(script))
+			if *rewrite {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(strings.Split(string(script), "\n"), strings.Split(got, "\n")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+type interpreter struct {
+	t      *testing.T
+	row    *rowtest.Row
+	number uint64
+	rules  []workspace.IdentifierRule
+	space  *workspace.Space
+	names  map[event.ProfileID]string
+	order  []event.ProfileID
+	last   *identity.Resolution
+}
+
+// open begins a space in which nothing has happened.
+func (s *interpreter) open() {
+	*s = interpreter{t: s.t, names: map[event.ProfileID]string{{}: "nobody"}}
+	layout := &pipeline.Layout{}
+	stage := identity.New(layout)
+	slot := stage.Slot()
+	s.row = rowtest.New(s.t, memkv.New(), stage, rowtest.Probe("see", func(r *pipeline.Record) error {
+		s.last = slot.Get(r)
+		return nil
+	}))
+}
+
+func (s *interpreter) run(text string) string {
+	s.open()
+	var out strings.Builder
+	for _, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		if strings.HasPrefix(line, "\t") {
+			continue
+		}
+		out.WriteString(line + "\n")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		for _, answer := range s.do(line) {
+			out.WriteString("\t" + answer + "\n")
+		}
+	}
+	return out.String()
+}
+
+func (s *interpreter) do(line string) []string {
+	verb, rest, _ := strings.Cut(line, " ")
+	switch verb {
+	case "rule":
+		s.rule(rest)
+	case "apply":
+		s.number++
+		s.space = &workspace.Space{ID: "spa_1", Slug: "default", Number: rowtest.Space, Identifiers: s.rules}
+		snapshot := &workspace.Snapshot{Number: s.number, Spaces: []workspace.Space{*s.space}, Sources: []workspace.Source{{ID: "src", SpaceID: "spa_1"}}}
+		snapshot.Seal()
+		s.row.Config(snapshot)
+		s.rules = nil
+	case "advance":
+		s.row.Clock.Set(s.row.Clock.Now().Add(s.duration(rest)))
+	case "send":
+		return s.send(rowtest.Call{Body: rest, Source: "src"})
+	case "space":
+		s.open()
+	case "show":
+		return s.show()
+	case "table":
+		return s.table()
+	default:
+		return s.send(s.call(verb, rest))
+	}
+	return nil
+}
+
+func (s *interpreter) rule(text string) {
+	fields := strings.Fields(text)
+	r := workspace.IdentifierRule{Type: fields[0]}
+	for _, f := range fields[1:] {
+		key, value, _ := strings.Cut(f, "=")
+		switch key {
+		case "collection":
+			r.Collection = value
+		case "limit":
+			r.Limit = s.int(value)
+		case "window":
+			r.Window = value
+		case "priority":
+			r.Priority = s.int(value)
+		case "keys":
+			r.Keys = strings.Split(value, ",")
+		case "blocked":
+			r.Blocked = append(r.Blocked, value)
+		case "pattern":
+			r.BlockedPatterns = append(r.BlockedPatterns, value)
+		default:
+			s.t.Fatalf("rule %s: what is %s", text, f)
+		}
+	}
+	s.rules = append(s.rules, r)
+}
+
+func (s *interpreter) int(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+func (s *interpreter) duration(text string) time.Duration {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		return time.Duration(s.int(days)) * 24 * time.Hour
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return d
+}
+
+// call makes an event that carries identifiers where Segment's calls have
+// them, others in context.externalIds.
+func (s *interpreter) call(kind, text string) rowtest.Call {
+	c := rowtest.Call{Source: "src"}
+	body := map[string]any{"type": kind}
+	context := map[string]any{}
+	external := []map[string]string{}
+	for _, f := range strings.Fields(text) {
+		key, value, _ := strings.Cut(f, "=")
+		switch key {
+		case "time":
+			c.Time = s.row.Clock.Now().Add(-s.duration(value))
+		case "user_id":
+			body["userId"] = value
+		case "anonymous_id":
+			body["anonymousId"] = value
+		case "group_id":
+			body["groupId"] = value
+		case "email":
+			context["traits"] = map[string]string{"email": value}
+		default:
+			collection, kind, ok := strings.Cut(key, "/")
+			if !ok {
+				collection, kind = event.Users, key
+			}
+			external = append(external, map[string]string{"collection": collection, "type": kind, "id": value, "encoding": "none"})
+		}
+	}
+	context["externalIds"] = external
+	body["context"] = context
+	text2, err := json.Marshal(body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c.Body = string(text2)
+	return c
+}
+
+func (s *interpreter) send(c rowtest.Call) (answer []string) {
+	s.row.Send(c)
+	res := s.last
+	s.name(res.Profile, "P")
+	s.name(res.Account, "A")
+	line := s.names[res.Profile]
+	if res.Created {
+		line += " created"
+	}
+	if !res.Account.IsZero() {
+		line += " of " + s.names[res.Account]
+		if res.AccountCreated {
+			line += " created"
+		}
+		if res.Linked {
+			line += " linked"
+		}
+	}
+	if res.Reason != "" {
+		line += ": " + res.Reason
+	}
+	answer = append(answer, line)
+	for _, m := range res.Merged {
+		answer = append(answer, fmt.Sprintf("%s merged into %s", s.names[m.From], s.names[m.Into]))
+	}
+	for _, id := range res.Attached {
+		answer = append(answer, fmt.Sprintf("attached %s:%s", id.Type, id.Value))
+	}
+	for _, f := range res.Refused {
+		answer = append(answer, fmt.Sprintf("refused %s:%s (%s)", f.Type, f.Value, f.Violation))
+	}
+	return answer
+}
+
+func (s *interpreter) name(id event.ProfileID, letter string) {
+	if _, ok := s.names[id]; ok {
+		return
+	}
+	n := 1
+	for _, other := range s.order {
+		if strings.HasPrefix(s.names[other], letter) {
+			n++
+		}
+	}
+	s.names[id] = letter + strconv.Itoa(n)
+	s.order = append(s.order, id)
+}
+
+func (s *interpreter) show() (answer []string) {
+	s.row.View(func(r kv.Reader) error {
+		graph := identity.NewReader(r, rowtest.Space, rowtest.Epoch)
+		for _, id := range s.order {
+			link, err := graph.Link(id)
+			if err != nil {
+				return err
+			}
+			if link != nil {
+				var via []string
+				for _, v := range link.Via {
+					via = append(via, v.Type+":"+v.Value)
+				}
+				answer = append(answer, fmt.Sprintf("%s is %s (record %d, rules %d, via %s)", s.names[id], s.names[link.Parent], link.Offset, link.Snapshot, strings.Join(via, " ")))
+				continue
+			}
+			p, err := graph.Profile(id)
+			if err != nil {
+				return err
+			}
+			line := s.names[id]
+			for _, x := range p.Identifiers {
+				line += " " + x.Type + ":" + x.Value
+			}
+			answer = append(answer, line)
+			links, err := graph.Links(id, identity.LinkMark{}, 0)
+			if err != nil {
+				return err
+			}
+			for _, l := range links {
+				answer = append(answer, fmt.Sprintf("%s linked to %s since record %d", s.names[id], s.names[l.Profile], l.Offset))
+			}
+		}
+		return nil
+	})
+	return answer
+}
+
+func (s *interpreter) table() (answer []string) {
+	var types []identity.RegisteredType
+	s.row.View(func(r kv.Reader) (err error) {
+		types, err = identity.NewReader(r, rowtest.Space, rowtest.Epoch).Types()
+		return err
+	})
+	table, err := identity.RuleTable(s.space, types)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, r := range table {
+		answer = append(answer, fmt.Sprintf("%d %s/%s %d %s", r.Priority, r.Collection, r.Type, r.Limit, r.Window))
+	}
+	return answer
+}

@@ -1,0 +1,265 @@
+package rowtest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"kith/archive"
+	"kith/clock"
+	"kith/commitlog"
+	"kith/commitlog/kvlog"
+	"kith/event"
+	"kith/fault"
+	"kith/kv"
+	"kith/pipeline"
+	"kith/workspace"
+)
+
+// The space and epoch of every Row.
+const (
+	Space = 1
+	Epoch = 0
+)
+
+// Start is where a Row's clock stands at first.
+func Start() time.Time { return time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC) }
+
+// Row is one space: a raw log, a loop over some stages, what comes out.
+type Row struct {
+	DB      kv.DB
+	Clock   *clock.Manual
+	Archive *archive.Archive
+	Loop    *pipeline.Loop
+	// Sent are the events appended, in order; their place is their offset in
+	// the raw log, where config records leave a zero Head.
+	Sent []event.Record
+
+	t         testing.TB
+	random    *rand.ChaCha8
+	raw       *kvlog.Log
+	resolved  *kvlog.Log
+	snapshots *snapshots
+	sent      int
+}
+
+// New starts a loop over the stages on db. It stops with the test.
+func New(t testing.TB, db kv.DB, stages ...pipeline.Stage) *Row {
+	t.Helper()
+	r := &Row{DB: db, Clock: clock.NewManual(Start()), t: t, random: rand.NewChaCha8([32]byte{7}), snapshots: &snapshots{by: map[uint64]*workspace.Snapshot{}}}
+	ctx, cancel := context.WithCancel(context.Background())
+	open := func(stem kv.Key, fence kv.Fence) *kvlog.Log {
+		l, err := kvlog.Open(ctx, db, stem, fence, kvlog.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	r.raw = open(kv.SpaceKey(Space, 'r'), "log/raw/1")
+	r.resolved = open(kv.SpaceKey(Space, 'o'), pipeline.Fence(Space, Epoch))
+	r.Archive = archive.New(db, func(uint32) (commitlog.Log, error) { return r.raw, nil })
+	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
+		DB: db, Raw: r.raw, Resolved: r.resolved, Clock: r.Clock, Random: r.random, Snapshots: r.snapshots,
+		Stages: stages, Recorder: r.Archive, Space: Space, Epoch: Epoch, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Loop = loop
+	ended := make(chan error, 1)
+	go func() { ended <- loop.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the loop ended with: %v", err)
+		}
+		if err := r.raw.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// Call is an event to send.
+type Call struct {
+	Body string // JSON in Segment's shape; messageId is given when it has none
+	// Time is the corrected timestamp; zero is the clock's instant. A later one
+	// is cut back to it.
+	Time time.Time
+	// Source is the source's id.
+	Source string
+}
+
+// Send appends calls as one block at the clock's instant and waits until the
+// loop has passed them. It returns the offset of the last.
+func (r *Row) Send(calls ...Call) commitlog.Offset {
+	r.t.Helper()
+	at := r.Append(calls...)
+	r.Passed(at)
+	return at
+}
+
+// Append appends calls as one block and does not wait.
+func (r *Row) Append(calls ...Call) commitlog.Offset {
+	r.t.Helper()
+	now := r.Clock.Now()
+	var block []event.Record
+	for _, c := range calls {
+		r.sent++
+		e, err := event.Parse([]byte(c.Body))
+		if err != nil {
+			r.t.Fatalf("%s: %v", c.Body, err)
+		}
+		id := e.MessageID
+		if id == "" {
+			id = fmt.Sprintf("m%d", r.sent)
+		}
+		when := c.Time
+		if when.IsZero() || when.After(now) {
+			when = now
+		}
+		name := e.Event
+		if e.Type == event.Page || e.Type == event.Screen {
+			name = e.Name
+		}
+		block = append(block, event.Record{Body: []byte(c.Body), Head: event.Head{
+			Kind: event.KindEvent, ID: r.newID(now), At: now.UnixMilli(), Time: when.UnixMilli(), Type: e.Type, Name: name,
+			Source: c.Source, MessageID: id, IDs: event.StandardIdentifiers(e),
+		}})
+	}
+	return r.append(block)
+}
+
+// Config puts a snapshot in force from here on and waits until it is. The
+// snapshot must be sealed and have a number of its own.
+func (r *Row) Config(s *workspace.Snapshot) {
+	r.t.Helper()
+	r.snapshots.add(s)
+	now := r.Clock.Now()
+	r.Passed(r.append([]event.Record{{Body: event.ConfigBody(s.Number), Head: event.Head{
+		Kind: event.KindConfig, ID: r.newID(now), At: now.UnixMilli(), Time: now.UnixMilli(),
+	}}}))
+}
+
+func (r *Row) newID(at time.Time) event.RecordID {
+	id, err := event.NewRecordID(at, r.random)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return id
+}
+
+func (r *Row) append(block []event.Record) commitlog.Offset {
+	r.t.Helper()
+	first, err := r.raw.Append(context.Background(), event.EncodeBlock(block))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if int(first) != len(r.Sent) {
+		r.t.Fatalf("the raw log went on at %d, want %d", first, len(r.Sent))
+	}
+	for _, e := range block {
+		if e.Kind != event.KindEvent {
+			e = event.Record{}
+		}
+		r.Sent = append(r.Sent, e)
+	}
+	return first + commitlog.Offset(len(block)) - 1
+}
+
+// Passed waits until the loop has passed the record at the offset.
+func (r *Row) Passed(at commitlog.Offset) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := r.Loop.Passed(ctx, at); err != nil {
+		r.t.Fatalf("the loop did not pass record %d: %v", at, err)
+	}
+}
+
+// View reads the store.
+func (r *Row) View(fn func(kv.Reader) error) {
+	r.t.Helper()
+	if err := r.DB.View(context.Background(), fn); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// Outputs returns all that has left the row, from the resolved log.
+func (r *Row) Outputs() []pipeline.Output {
+	r.t.Helper()
+	blocks, err := r.resolved.Read(context.Background(), 0, 1<<30)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var list []pipeline.Output
+	for _, b := range blocks {
+		outputs, err := pipeline.DecodeOutputs(b.Data)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		list = append(list, outputs...)
+	}
+	return list
+}
+
+// Changes returns the changes among the outputs of the given kinds; of all
+// kinds if none is given.
+func (r *Row) Changes(kinds ...pipeline.ChangeKind) []pipeline.Output {
+	r.t.Helper()
+	var list []pipeline.Output
+	for _, o := range r.Outputs() {
+		if o.Change != nil && (len(kinds) == 0 || slices.Contains(kinds, o.Change.Kind)) {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// snapshots are those that Config was given.
+type snapshots struct {
+	mu sync.Mutex
+	by map[uint64]*workspace.Snapshot
+}
+
+func (s *snapshots) add(n *workspace.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.by[n.Number] = n
+}
+
+// At returns a snapshot that Config was given.
+func (s *snapshots) At(_ kv.Reader, n uint64) (*workspace.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found := s.by[n]; found != nil {
+		return found, nil
+	}
+	return nil, fault.New(fault.NotFound, "there is no snapshot %d", n)
+}
+
+// Probe is a stage that calls fn with every record that reaches it, also when
+// a transaction runs again.
+func Probe(name string, fn func(*pipeline.Record) error) pipeline.Stage { return probe{name, fn} }
+
+type probe struct {
+	name string
+	fn   func(*pipeline.Record) error
+}
+
+// Name returns the name given.
+func (p probe) Name() string { return p.name }
+
+// Begin returns the probe itself, which keeps nothing.
+func (p probe) Begin(*pipeline.Batch) (pipeline.Pass, error) { return p, nil }
+
+// Handle calls the function.
+func (p probe) Handle(r *pipeline.Record) error { return p.fn(r) }
+
+// Finish does nothing.
+func (p probe) Finish() error { return nil }
