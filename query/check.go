@@ -134,7 +134,7 @@ func (c comparator) mirrored() comparator {
 // need notes how far a count must be exact.
 func (c *checker) need(i int, n int64, at Pos) error {
 	a := &c.prog.Aggregates[i]
-	if a.Window != Always && n > MaxKept {
+	if !a.Window.Whole() && n > MaxKept {
 		return refuse(at, "a count over a window is compared with numbers up to %d", MaxKept-1)
 	}
 	if n == All || a.Needed == All {
@@ -340,13 +340,14 @@ func (c *checker) reduced(n *Chain) (scalar, string, error) {
 	if err != nil {
 		return scalar{}, "", err
 	}
-	v := &vector{checker: c, filter: &Filter{}, window: Always}
+	v := &vector{checker: c, window: always}
 	for i, call := range n.Calls {
 		if functions[call.Name] != filtering {
 			if err := v.reducer(call, n.Calls[i+1:]); err != nil {
 				return scalar{}, "", err
 			}
-			return scalar{kind: scalarCount, index: v.aggregate(event)}, "a number", nil
+			index, err := v.aggregate(event)
+			return scalar{kind: scalarCount, index: index}, "a number", err
 		}
 		if err := v.narrow(call); err != nil {
 			return scalar{}, "", err
@@ -385,10 +386,15 @@ func unknown(call *Call, after string, kinds ...functionKind) error {
 // vector compiles what is chained to one event.
 type vector struct {
 	*checker
-	filter *Filter
-	keys   []string // of what the filter joins
-	conds  []*cond
+	parts  []part
 	window Window
+}
+
+// part is one of the conditions that a filter joins: an expression, or a call
+// of sources.
+type part struct {
+	key  string
+	node Node
 }
 
 func (v *vector) narrow(call *Call) error {
@@ -397,15 +403,13 @@ func (v *vector) narrow(call *Call) error {
 		if len(call.Args) != 1 || call.Args[0].Label != "" || call.Args[0].As != "" {
 			return refuse(call.At, "where takes one condition, as in where(property('price') >= 100)")
 		}
-		v.checker.filter = v.filter
-		x, err := v.condition(call.Args[0].Value)
-		v.checker.filter = nil
-		if err != nil {
-			return err
-		}
-		v.conds = append(v.conds, x)
-		v.keys = append(v.keys, conjuncts(call.Args[0].Value)...)
-		return nil
+		// Checked as it stands, so that errors come in the order of the text;
+		// compiled with all others in canonical order.
+		v.filter = &Filter{}
+		_, err := v.condition(call.Args[0].Value)
+		v.filter = nil
+		v.parts = append(v.parts, conjuncts(call.Args[0].Value)...)
+		return err
 	case "sources":
 		return v.sources(call)
 	case "expires_after":
@@ -436,23 +440,26 @@ func (v *vector) narrow(call *Call) error {
 }
 
 func (v *vector) sources(call *Call) error {
-	none := &cond{name: noneOf}
 	for i, a := range call.Args {
 		lit, ok := a.Value.(*Literal)
 		if i == 0 && a.Label != "exclude" || i > 0 && a.Label != "" || !ok || lit.Kind != StringLiteral || a.As != "" {
 			return refuse(a.At, "sources takes the ids of sources to leave out, as in sources(exclude: 'id1', 'id2')")
 		}
-		none.values = append(none.values, Text(lit.Text))
 	}
 	if len(call.Args) == 0 {
 		return refuse(call.At, "sources takes the ids of sources to leave out, as in sources(exclude: 'id1', 'id2')")
 	}
-	v.checker.filter = v.filter
-	none.left = scalar{kind: scalarField, index: v.field(Field{Kind: SourceField})}
-	v.checker.filter = nil
-	v.conds = append(v.conds, none)
-	v.keys = append(v.keys, String(call))
+	v.parts = append(v.parts, part{String(call), call})
 	return nil
+}
+
+// exclusion compiles a checked call of sources.
+func (c *checker) exclusion(call *Call) *cond {
+	none := &cond{name: noneOf, left: scalar{kind: scalarField, index: c.field(Field{Kind: SourceField})}}
+	for _, a := range call.Args {
+		none.values = append(none.values, literal(a.Value.(*Literal)))
+	}
+	return none
 }
 
 // reducer checks the call that ends a stream, and that nothing follows it.
@@ -486,16 +493,13 @@ func (v *vector) reducer(call *Call, rest []*Call) error {
 }
 
 // aggregate adds the count to the program and returns its index.
-func (v *vector) aggregate(event string) int {
+func (v *vector) aggregate(event string) (int, error) {
 	a := Aggregate{Event: event, Window: v.window}
-	if len(v.conds) > 0 {
-		slices.Sort(v.keys)
-		v.filter.key = strings.Join(slices.Compact(v.keys), " AND ")
-		v.filter.root = &cond{op: opAnd, items: v.conds}
-		for _, x := range v.conds {
-			v.filter.root.depends = v.filter.root.depends || x.depends
+	if len(v.parts) > 0 {
+		var err error
+		if a.Filter, err = v.join(); err != nil {
+			return 0, err
 		}
-		a.Filter = v.filter
 	}
 	same := func(x Aggregate) bool {
 		return x.Event == a.Event && x.Window == a.Window && filterKey(x.Filter) == filterKey(a.Filter)
@@ -505,7 +509,33 @@ func (v *vector) aggregate(event string) int {
 		v.prog.Aggregates = append(v.prog.Aggregates, a)
 		i = len(v.prog.Aggregates) - 1
 	}
-	return i
+	return i, nil
+}
+
+// join compiles the filter's parts in the order of their keys, so that filters
+// with the same key have the same fields and traits in the same order.
+func (v *vector) join() (*Filter, error) {
+	slices.SortFunc(v.parts, func(a, b part) int { return strings.Compare(a.key, b.key) })
+	v.parts = slices.CompactFunc(v.parts, func(a, b part) bool { return a.key == b.key })
+	f := &Filter{root: &cond{op: opAnd}}
+	v.filter = f
+	defer func() { v.filter = nil }()
+	for i, p := range v.parts {
+		var x *cond
+		var err error
+		if call, ok := p.node.(*Call); ok {
+			x = v.exclusion(call)
+		} else if x, err = v.condition(p.node); err != nil {
+			return nil, err
+		}
+		f.root.items = append(f.root.items, x)
+		f.root.depends = f.root.depends || x.depends
+		if i > 0 {
+			f.key += " AND "
+		}
+		f.key += p.key
+	}
+	return f, nil
 }
 
 func filterKey(f *Filter) string {
@@ -515,34 +545,36 @@ func filterKey(f *Filter) string {
 	return f.key
 }
 
-// conjuncts prints what an AND joins, or the one condition that n is, so that
-// the order in which a query puts them makes no difference.
-func conjuncts(n Node) []string {
-	n = sortedTree(n)
-	if j, ok := n.(*Junction); ok && j.Op == "AND" {
-		var list []string
-		for _, item := range j.Items {
-			list = append(list, conjuncts(item)...)
-		}
-		return list
+// conjuncts returns what an AND joins, or the one condition that n is, with
+// the items of all junctions sorted, so that the order in which a query puts
+// them makes no difference.
+func conjuncts(n Node) []part {
+	n = sorted(n)
+	j, ok := n.(*Junction)
+	if !ok {
+		return []part{{String(n), n}}
 	}
-	if _, ok := n.(*Junction); ok {
-		return []string{"(" + String(n) + ")"}
+	if j.Op == "OR" {
+		return []part{{"(" + String(n) + ")", n}}
 	}
-	return []string{String(n)}
+	var list []part
+	for _, item := range j.Items {
+		list = append(list, conjuncts(item)...)
+	}
+	return list
 }
 
-func sortedTree(n Node) Node {
+func sorted(n Node) Node {
 	switch n := n.(type) {
 	case *Junction:
-		j := &Junction{Op: n.Op}
+		j := &Junction{At: n.At, Op: n.Op}
 		for _, item := range n.Items {
-			j.Items = append(j.Items, sortedTree(item))
+			j.Items = append(j.Items, sorted(item))
 		}
 		slices.SortFunc(j.Items, func(a, b Node) int { return strings.Compare(String(a), String(b)) })
 		return j
 	case *Prefix:
-		return &Prefix{Op: n.Op, X: sortedTree(n.X)}
+		return &Prefix{At: n.At, Op: n.Op, X: sorted(n.X)}
 	}
 	return n
 }

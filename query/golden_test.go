@@ -93,7 +93,7 @@ func describe(p *Program) string {
 				b.WriteString(" (dynamic)")
 			}
 		}
-		if a.Window != Always {
+		if !a.Window.Whole() {
 			hour := unitMillis["hour"]
 			b.WriteString(" age " + itoa(a.Window.From/hour) + "h to " + itoa(a.Window.To/hour) + "h")
 		}

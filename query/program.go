@@ -48,8 +48,10 @@ type Aggregate struct {
 // t+From <= now < t+To. To is Never for a window without an end.
 type Window struct{ From, To int64 }
 
-// Always is the window that holds every event.
-var Always = Window{To: Never}
+var always = Window{To: Never}
+
+// Whole reports whether every event is in the window.
+func (w Window) Whole() bool { return w == always }
 
 // Count is an Aggregate's value at an instant.
 type Count struct {
