@@ -121,10 +121,14 @@ func receiver(d *ast.FuncDecl) *ast.Ident {
 // instead of taking.
 var clockwork = []string{"time.Now", "time.Since", "time.Until", "time.After", "time.AfterFunc", "time.NewTimer", "time.NewTicker", "time.Tick", "time.Sleep"}
 
+// timekeepers may use the machine's clock: it is handed out there, or waits for
+// another process.
+var timekeepers = []string{"clock", "server", "cmd", "script"}
+
 // checkClock keeps the machine's clock and chance where they are handed out.
 func checkClock(t *tree) (complaints []string) {
 	for p, f := range t.code() {
-		if slices.Contains([]string{"clock", "server", "cmd"}, room(p.dir)) {
+		if slices.Contains(timekeepers, room(p.dir)) {
 			continue
 		}
 		for _, imported := range f.imports {
@@ -148,7 +152,7 @@ func checkClock(t *tree) (complaints []string) {
 func checkSleep(t *tree) (complaints []string) {
 	for _, p := range t.pkgs {
 		for _, f := range p.files {
-			if !f.test && !forTests(p.dir) {
+			if !f.test && !forTests(p.dir) || p.dir == "bench" {
 				continue
 			}
 			ast.Inspect(f.ast, func(n ast.Node) bool {
@@ -165,8 +169,8 @@ func checkSleep(t *tree) (complaints []string) {
 // makers are calls whose results are values that nobody changes.
 var makers = []string{
 	"errors.New", "fmt.Errorf", "regexp.MustCompile", "regexp.MustCompilePOSIX",
-	"sync.OnceValue", "sync.OnceValues", "sync.OnceFunc", "strings.NewReplacer", "time.Date", "time.Duration",
-	"template.Must", "netip.MustParsePrefix", "netip.MustParseAddr", "reflect.TypeOf", "reflect.TypeFor",
+	"sync.OnceValue", "sync.OnceValues", "sync.OnceFunc", "strings.NewReplacer", "bytes.Repeat", "time.Date", "time.Duration",
+	"net/netip.MustParsePrefix", "net/netip.MustParseAddr", "reflect.TypeOf", "reflect.TypeFor",
 }
 
 // checkState refuses package-level state: whatever can change is passed in. A

@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/token"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -71,8 +72,8 @@ type keyUse struct {
 }
 
 // checkKeys compares the keys that the code builds with docs/keys.md, both
-// ways: every room byte and every byte constant of a keys.go stands in a row of
-// its package, and what a row names exists. No two packages own a room byte.
+// ways: every room byte and every letter in a keys.go stands in a row of its
+// package, and what a row names exists. No two packages own a room byte.
 func checkKeys(t *tree) (complaints []string) {
 	rows, _, err := readKeys(t.files)
 	if err != nil {
@@ -87,8 +88,10 @@ func checkKeys(t *tree) (complaints []string) {
 		}
 		for name, value := range byteConsts(f.ast) {
 			consts[p.dir][name] = value
-			if path.Base(f.name) == "keys.go" {
-				inKeysFile[p.dir][value] = name
+		}
+		if path.Base(f.name) == "keys.go" {
+			for value, where := range t.letters(f.ast) {
+				inKeysFile[p.dir][value] = where
 			}
 		}
 	}
@@ -111,17 +114,16 @@ func checkKeys(t *tree) (complaints []string) {
 		}
 	}
 	for dir, bytes := range inKeysFile {
-		for value, name := range bytes {
+		for value, where := range bytes {
 			if !slices.ContainsFunc(rows, func(r keyRow) bool { return r.pkg == dir && strings.Contains(r.form, fmt.Sprintf("%q", value)) }) {
-				complaints = append(complaints, fmt.Sprintf("%s/keys.go: %s (%q) is in no row of %s in %s", dir, name, value, dir, keysFile))
+				complaints = append(complaints, fmt.Sprintf("%s: %q is in no row of %s in %s", where, value, dir, keysFile))
 			}
 		}
 	}
 	for _, r := range rows {
-		known := consts[r.pkg]
 		for _, q := range quoted.FindAllString(r.form, -1) {
-			if !slices.ContainsFunc(values(known), func(b byte) bool { return fmt.Sprintf("%q", b) == q }) {
-				complaints = append(complaints, fmt.Sprintf("%s:%d: %s has no constant %s", keysFile, r.line, r.pkg, q))
+			if _, written := inKeysFile[r.pkg][q[1]]; !written && !slices.Contains(slices.Collect(maps.Values(consts[r.pkg])), q[1]) {
+				complaints = append(complaints, fmt.Sprintf("%s:%d: %s writes no %s", keysFile, r.line, r.pkg, q))
 			}
 		}
 	}
@@ -159,11 +161,19 @@ func wellFormed(rows []keyRow) (complaints []string) {
 	return complaints
 }
 
-func values(m map[string]byte) (list []byte) {
-	for _, v := range m {
-		list = append(list, v)
-	}
-	return list
+// letters returns the letters that stand in a file as characters, and where: in
+// a keys.go they are room bytes and forms of keys.
+func (t *tree) letters(f *ast.File) map[byte]string {
+	found := map[byte]string{}
+	ast.Inspect(f, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok {
+			if b, ok := character(lit); ok && b >= 'a' && b <= 'z' {
+				found[b] = t.at(lit)
+			}
+		}
+		return true
+	})
+	return found
 }
 
 // byteConsts returns the file's constants that are written as a character.

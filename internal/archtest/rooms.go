@@ -35,7 +35,7 @@ var layerOf = map[string]layer{
 	"delivery": rooms, "destination": rooms,
 	"inspect": rooms,
 
-	"auth": people, "api": people, "client": people,
+	"auth": people, "api": people, "client": people, "script": people,
 
 	"standard": house, "server": house,
 
