@@ -187,6 +187,9 @@ func (t *transaction) fire(r *Record) (bool, error) {
 		t.pos.At = max(t.pos.At, d.At)
 		firing := &Record{Firing: d, Offset: r.Offset, Stamped: d.At, Snapshot: t.batch.Snapshot}
 		firing.At, firing.Time = d.At, d.At
+		if len(d.Subject) == len(firing.Profile) {
+			firing.Profile = event.ProfileID(d.Subject) // as armed; identity leads it to who that is now
+		}
 		if err := t.walk(firing); err != nil {
 			return false, err
 		}

@@ -22,7 +22,7 @@ const Never = int64(1<<63 - 1)
 type Due struct {
 	At      int64  // milliseconds since 1970
 	Owner   byte   // the room byte of the room that armed it
-	Subject []byte // whose it is: at most 64 bytes, the owner knows their meaning
+	Subject []byte // whose it is: at most 64 bytes; 16 are a profile's id, others the owner knows the meaning of
 }
 
 // Pass arms, disarms and takes timers within one transaction. It reads timers
