@@ -3,7 +3,6 @@ package event
 import (
 	"errors"
 	"runtime"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -32,24 +31,31 @@ const minHeadBytes = 16 + 8
 
 var errBlock = errors.New("block is damaged or of an unknown format")
 
-// Encoders and decoders are stateless values that are dear to make; they are
-// safe for concurrent use.
+// The encoder and the decoder keep nothing between calls and are safe for
+// concurrent use. They are dear to make, though their memory is touched only
+// when they are used. Both are made whole at the start: a part made later, in
+// a test that stops time, would belong to that test.
 var (
-	encoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
-		if err != nil {
-			panic(err)
-		}
-		return e
-	})
-	decoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(256<<20))
-		if err != nil {
-			panic(err)
-		}
-		return d
-	})
+	encoder = newEncoder()
+	decoder = newDecoder()
 )
+
+func newEncoder() *zstd.Encoder {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)))
+	if err != nil {
+		panic(err)
+	}
+	e.EncodeAll(nil, nil)
+	return e
+}
+
+func newDecoder() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(runtime.GOMAXPROCS(0)), zstd.WithDecoderMaxMemory(256<<20))
+	if err != nil {
+		panic(err)
+	}
+	return d
+}
 
 // EncodeBlock writes records as one block.
 func EncodeBlock(records []Record) commitlog.Payload {
@@ -82,10 +88,10 @@ func EncodeBlock(records []Record) commitlog.Payload {
 		bodies = bodies.Fixed(records[i].Body)
 	}
 
-	headZ := encoder().EncodeAll(head, nil)
+	headZ := encoder.EncodeAll(head, nil)
 	data := make(kv.Value, 0, len(headZ)+len(bodies)/3+16)
 	data = data.Byte(blockFormat).Uvarint(uint64(len(records))).Bytes(headZ)
-	data = encoder().EncodeAll(bodies, data)
+	data = encoder.EncodeAll(bodies, data)
 	return commitlog.Payload{Count: len(records), Data: data}
 }
 
@@ -95,7 +101,7 @@ func DecodeHeads(data []byte) ([]Head, error) {
 	if err != nil {
 		return nil, err
 	}
-	column, err := decoder().DecodeAll(headZ, nil)
+	column, err := decoder.DecodeAll(headZ, nil)
 	if err != nil {
 		return nil, errBlock
 	}
@@ -144,7 +150,7 @@ func DecodeBodies(data []byte) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	column, err := decoder().DecodeAll(bodyZ, nil)
+	column, err := decoder.DecodeAll(bodyZ, nil)
 	if err != nil {
 		return nil, errBlock
 	}

@@ -100,7 +100,7 @@ func TestDamagedBlocks(t *testing.T) {
 	}
 	// A tiny block that claims a million records asks for no memory.
 	huge := append([]byte{blockFormat}, binary.AppendUvarint(nil, maxRecords)...)
-	empty := encoder().EncodeAll(nil, nil)
+	empty := encoder.EncodeAll(nil, nil)
 	huge = append(append(binary.AppendUvarint(huge, uint64(len(empty))), empty...), empty...)
 	if allocated := testing.AllocsPerRun(1, func() {
 		if _, err := DecodeBlock(huge); err == nil {
@@ -120,7 +120,7 @@ func FuzzDecodeBlock(f *testing.F) {
 	f.Add([]byte{blockFormat, 1, 0})
 	// Zstd's checksums stop almost every change, so the columns are fuzzed
 	// without it as well.
-	head, _ := decoder().DecodeAll(mustSplit(EncodeBlock(sampleBlock(2)).Data), nil)
+	head, _ := decoder.DecodeAll(mustSplit(EncodeBlock(sampleBlock(2)).Data), nil)
 	f.Add(head)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		check := func(data []byte) {
@@ -134,10 +134,10 @@ func FuzzDecodeBlock(f *testing.F) {
 			}
 		}
 		check(b)
-		packed := encoder().EncodeAll(b, nil)
+		packed := encoder.EncodeAll(b, nil)
 		for n := range byte(4) {
 			data := binary.AppendUvarint([]byte{blockFormat, n}, uint64(len(packed)))
-			bodies := encoder().EncodeAll(make([]byte, n), nil) // n empty bodies
+			bodies := encoder.EncodeAll(make([]byte, n), nil) // n empty bodies
 			check(append(append(append([]byte(nil), data...), packed...), bodies...))
 			DecodeBodies(append(append(append([]byte(nil), data...), packed...), packed...))
 		}

@@ -1,0 +1,235 @@
+package collect
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"kith/event"
+	"kith/workspace"
+)
+
+// intake is one request that is being worked on.
+type intake struct {
+	c       *Collector
+	route   route
+	request *http.Request
+	key     string // the write key
+	now     time.Time
+	stamp   string // now, as the events carry it
+	from    *workspace.Source
+
+	items []string // the events as sent, raw
+	whole *refusal // why none of them is kept, if so
+	count int      // how many whole speaks of
+	batch shared
+
+	// What judge makes.
+	out     []byte // the events' bodies, one behind the other
+	records []event.Record
+	call    call // the event at hand
+}
+
+// shared is what a batch says for all its events.
+type shared struct {
+	context      document
+	integrations document
+	sentAt       gjson.Result
+	timestamp    gjson.Result
+}
+
+// maxTimeBytes is more than any timestamp has. What is longer would be copied
+// into every event.
+const maxTimeBytes = 64
+
+// document is a raw JSON object and its members.
+type document struct {
+	raw     string
+	members []member
+}
+
+// member is a key and a value of an object, as sent.
+type member struct {
+	name string // with its quotes
+	raw  string
+	key  string // without quotes and escapes
+}
+
+// read takes an object apart, into the memory that d has.
+func (d *document) read(v gjson.Result) {
+	d.raw, d.members = v.Raw, d.members[:0]
+	v.ForEach(func(key, v gjson.Result) bool {
+		d.members = append(d.members, member{key.Raw, v.Raw, key.Str})
+		return true
+	})
+}
+
+func (d *document) clear() { d.raw, d.members = "", d.members[:0] }
+
+func (d *document) get(key string) (raw string, ok bool) {
+	for i := range d.members {
+		if d.members[i].key == key {
+			return d.members[i].raw, true
+		}
+	}
+	return "", false
+}
+
+// decode finds the events of a request and the write key: that of HTTP Basic,
+// else writeKey of the body, else writeKey of the first event (the browser).
+// With two that differ the first one counts.
+func (in *intake) decode(body string) error {
+	root := gjson.Parse(body)
+	if !root.IsObject() {
+		return &unreadable{CodeInvalidJSON, "the body must be a JSON object", body}
+	}
+	if in.route.single != event.None {
+		in.items = []string{strings.TrimRight(root.Raw, " \t\r\n")}
+		in.foundKey(root.Get("writeKey"))
+		return nil
+	}
+
+	var batch, first gjson.Result
+	root.ForEach(func(key, v gjson.Result) bool {
+		switch key.Str {
+		case "batch":
+			batch = v
+		case "context":
+			if v.IsObject() {
+				in.batch.context.read(v)
+			}
+		case "integrations":
+			if v.IsObject() {
+				in.batch.integrations.read(v)
+			}
+		case "sentAt":
+			if len(v.Raw) <= maxTimeBytes {
+				in.batch.sentAt = v
+			}
+		case "timestamp":
+			if len(v.Raw) <= maxTimeBytes {
+				in.batch.timestamp = v
+			}
+		case "writeKey":
+			in.foundKey(v)
+		}
+		return true
+	})
+	limit := in.c.limits
+	switch {
+	case !batch.IsArray():
+		in.whole = &refusal{CodeEmptyBatch, "the body has no batch: want an array of events under \"batch\"", "batch"}
+		in.count = 1
+	default:
+		in.items = make([]string, 0, min(limit.BatchEvents, len(batch.Raw)/200))
+		batch.ForEach(func(_, v gjson.Result) bool {
+			if in.count == 0 {
+				first = v
+			}
+			if in.count++; in.count <= limit.BatchEvents {
+				in.items = append(in.items, v.Raw)
+			}
+			return true
+		})
+	}
+	switch size := len(in.batch.context.raw) + len(in.batch.integrations.raw); {
+	case in.whole != nil:
+	case in.count == 0:
+		in.whole = &refusal{CodeEmptyBatch, "the batch has no events", "batch"}
+		in.count = 1
+	case in.count > limit.BatchEvents:
+		in.whole = &refusal{CodeBatchTooLarge, fmt.Sprintf("the batch has %d events, the most is %d: send smaller batches", in.count, limit.BatchEvents), "batch"}
+	case size > limit.EventBytes:
+		// What is merged into every event must not be a way around the limit.
+		in.whole = &refusal{CodeEventTooLarge, fmt.Sprintf("context and integrations of the batch have %d bytes, the most is %d", size, limit.EventBytes), "context"}
+	}
+	if first.IsObject() {
+		in.foundKey(first.Get("writeKey"))
+	}
+	return nil
+}
+
+// foundKey takes a write key that stands in the body.
+func (in *intake) foundKey(v gjson.Result) {
+	key := ""
+	if v.Type == gjson.String {
+		key = strings.TrimSpace(v.Str)
+	}
+	switch {
+	case key == "" || key == in.key:
+	case in.key == "":
+		in.key = key
+	default:
+		in.c.logger.Debug("a request has two write keys; that of HTTP Basic, then that of the body counts", "counts", mask(in.key), "other", mask(key))
+	}
+}
+
+// size returns about how much memory the events will take.
+func (in *intake) size() int {
+	perEvent := len(in.batch.context.raw) + len(in.batch.integrations.raw) + 512
+	n := len(in.items) * perEvent
+	for _, raw := range in.items {
+		n += len(raw)
+	}
+	return n
+}
+
+// judge turns the events into records and refuses those that are not kept. Its
+// error is that of a single call that is too large, or of the source of
+// randomness.
+func (in *intake) judge() error {
+	if in.whole != nil {
+		in.refuseAll(*in.whole)
+		return nil
+	}
+	in.stamp = event.FormatTime(in.now)
+	in.records = make([]event.Record, 0, len(in.items))
+	in.out = make([]byte, 0, in.size())
+	for _, raw := range in.items {
+		refused, err := in.event(raw)
+		switch {
+		case err != nil:
+			return err
+		case refused == nil:
+		case refused.code == CodeEventTooLarge && in.route.single != event.None:
+			return &unreadable{refused.code, refused.message, raw}
+		default:
+			in.refuse(*refused, raw)
+		}
+	}
+	return nil
+}
+
+// rejection begins a rejection of this request.
+func (in *intake) rejection() Rejection {
+	x := Rejection{At: in.now, WriteKey: mask(in.key), Type: in.route.single.String()}
+	if in.from != nil {
+		x.SourceID = in.from.ID
+	}
+	return x
+}
+
+// refuse tells of one event that is not kept.
+func (in *intake) refuse(r refusal, raw string) {
+	x := in.rejection()
+	if t := in.call.typ; t.Type == gjson.String {
+		x.Type = head(t.Str, 40)
+	}
+	if id := in.call.messageID; id.Type == gjson.String {
+		x.MessageID = head(id.Str, maxMessageIDLen)
+	}
+	in.c.reject(x, r, 1, raw)
+}
+
+// refuseAll tells that none of the events is kept. Of an unknown source no
+// sample is kept, since nobody could be shown it.
+func (in *intake) refuseAll(r refusal) {
+	sample := ""
+	if in.from != nil && len(in.items) > 0 {
+		sample = in.items[0]
+	}
+	in.c.reject(in.rejection(), r, max(in.count, 1), sample)
+}

@@ -1,0 +1,279 @@
+package collect
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"kith/event"
+	"kith/fault"
+)
+
+// route is one way in.
+type route struct {
+	name   string     // below /v1/
+	single event.Type // the call that the body is; None for a batch
+	device bool       // used by SDKs on devices: context.ip is theirs
+}
+
+// routes are the ways in of sheet connections_protocols §1.1. The short forms
+// are those of devices, the long ones those of servers.
+func routes() []route {
+	return []route{
+		{"track", event.Track, false}, {"t", event.Track, true},
+		{"identify", event.Identify, false}, {"i", event.Identify, true},
+		{"page", event.Page, false}, {"p", event.Page, true},
+		{"screen", event.Screen, false}, {"s", event.Screen, true},
+		{"group", event.Group, false}, {"g", event.Group, true},
+		{"alias", event.Alias, false}, {"a", event.Alias, true},
+		{"batch", event.None, false}, {"b", event.None, true}, {"import", event.None, false},
+	}
+}
+
+// Register adds the Tracking API's routes to mux: POST and OPTIONS of
+// /v1/{track,identify,page,screen,group,alias,batch,import} and
+// /v1/{t,i,p,s,g,a,b}, with and without a slash at the end, and /v1/m, which
+// takes the SDKs' own telemetry and forgets it.
+func (c *Collector) Register(mux *http.ServeMux) {
+	for _, rt := range routes() {
+		c.register(mux, rt.name, func(r *http.Request) answer { return c.take(r, rt) })
+	}
+	c.register(mux, "m", func(r *http.Request) answer { return answer{status: http.StatusOK} })
+}
+
+func (c *Collector) register(mux *http.ServeMux, name string, take func(*http.Request) answer) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		allowOrigin(w.Header(), r)
+		switch {
+		case r.Method == http.MethodOptions:
+			preflight(w, r)
+			return
+		case r.Method != http.MethodPost:
+			w.Header().Set("Allow", "POST, OPTIONS")
+			c.answer(w, answer{http.StatusMethodNotAllowed, "method_not_allowed", "send events with POST", 0})
+			return
+		case !c.enter():
+			w.Header().Set("Connection", "close")
+			c.answer(w, unavailable("the server is shutting down; try again"))
+			return
+		}
+		defer c.running.Done()
+		c.answer(w, take(r))
+	})
+	mux.Handle("/v1/"+name, h)
+	mux.Handle("/v1/"+name+"/{$}", h)
+}
+
+// answer is what a client is told. With status 200 the rest is empty.
+type answer struct {
+	status  int
+	code    string
+	message string
+	after   time.Duration // with 429 and 503
+}
+
+func bad(code, message string) answer { return answer{http.StatusBadRequest, code, message, 0} }
+
+func busy(message string) answer {
+	return answer{http.StatusTooManyRequests, "too_many_requests", message, time.Second}
+}
+
+func unavailable(message string) answer {
+	return answer{http.StatusServiceUnavailable, "unavailable", message, time.Second}
+}
+
+// answer writes a to the client. The bodies are what the SDKs can read (sheet
+// connections_protocols §1.3): Python wants code and message, Java success,
+// Ruby error.
+func (c *Collector) answer(w http.ResponseWriter, a answer) {
+	c.metrics.requests.WithLabelValues(strconv.Itoa(a.status)).Inc()
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if a.status == http.StatusOK {
+		_, _ = w.Write([]byte(`{"success": true}`)) // a client that has gone learns nothing
+		return
+	}
+	if a.after > 0 {
+		seconds := strconv.Itoa(int((a.after + time.Second - 1) / time.Second))
+		h.Set("Retry-After", seconds)
+		if a.status == http.StatusTooManyRequests {
+			h.Set("X-RateLimit-Reset", seconds)
+		}
+	}
+	body, err := json.Marshal(struct {
+		Success bool   `json:"success"`
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Error   string `json:"error"`
+	}{false, a.code, a.message, a.message})
+	if err != nil {
+		body = []byte(`{"success":false}`)
+	}
+	w.WriteHeader(a.status)
+	_, _ = w.Write(body)
+}
+
+// allowOrigin lets any page send events (sheet connections_protocols §1.2).
+// The origin is echoed, since a browser that sends credentials refuses "*".
+func allowOrigin(h http.Header, r *http.Request) {
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Allow-Credentials", "true")
+	h.Set("Access-Control-Expose-Headers", "Retry-After")
+	h.Set("Vary", "Origin")
+}
+
+func preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	allowed := "authorization, content-type, x-retry-count"
+	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" && len(asked) <= 1000 {
+		allowed += ", " + asked
+	}
+	h.Set("Access-Control-Allow-Methods", "POST, GET")
+	h.Set("Access-Control-Allow-Headers", allowed)
+	h.Set("Access-Control-Max-Age", "86400")
+	h.Add("Vary", "Access-Control-Request-Headers")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// basicUser returns the user name of HTTP Basic, which is the write key. The
+// colon behind it may be missing.
+func basicUser(r *http.Request) string {
+	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return ""
+	}
+	rest = strings.TrimRight(strings.TrimSpace(rest), "=")
+	plain, err := base64.RawStdEncoding.DecodeString(rest)
+	if err != nil {
+		if plain, err = base64.RawURLEncoding.DecodeString(rest); err != nil {
+			return ""
+		}
+	}
+	user, _, _ := strings.Cut(string(plain), ":")
+	return strings.TrimSpace(user)
+}
+
+// clientIP returns the address of the client, or nothing. A trusted proxy is
+// believed about whom it speaks for: the last address that is no trusted proxy
+// itself.
+func (c *Collector) clientIP(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	addr := plain(peer.Addr())
+	if !c.trusted(addr) {
+		return addr.String()
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0 && c.trusted(addr); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		addr = plain(hop)
+	}
+	return addr.String()
+}
+
+func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+func (c *Collector) trusted(a netip.Addr) bool {
+	for _, p := range c.config.TrustedProxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// take handles one request from its body to the fsync.
+func (c *Collector) take(r *http.Request, rt route) answer {
+	held := &hold{c: c}
+	defer held.release()
+	in := &intake{c: c, route: rt, request: r, key: basicUser(r)}
+	body, err := c.read(r, held)
+	in.now = c.config.Clock.Now()
+	if err == nil {
+		err = in.decode(body)
+	}
+	if err != nil {
+		return in.unread(err)
+	}
+
+	snapshot := c.config.Workspace.Current()
+	if in.from = snapshot.SourceByWriteKey(in.key); in.from == nil {
+		in.refuseAll(refusal{code: CodeProjectNotFound, message: unknownKey(in.key)})
+		if c.config.StrictWriteKeys {
+			return answer{http.StatusUnauthorized, CodeProjectNotFound, unknownKey(in.key), 0}
+		}
+		return answer{status: http.StatusOK}
+	}
+	if !in.from.Enabled {
+		in.refuseAll(refusal{code: CodeSourceDisabled, message: "the source is disabled: enable it, or remove its write key from the sender"})
+		return answer{status: http.StatusOK}
+	}
+	space := snapshot.Space(in.from.SpaceID)
+	if space == nil {
+		c.logger.Error("a source feeds a space that does not exist", "source", in.from.ID, "space", in.from.SpaceID)
+		return unavailable("the source is not set up completely; try again")
+	}
+	if !held.grow(in.size()) {
+		return busy("too much is being received; try again")
+	}
+	if err := in.judge(); err != nil {
+		return in.unread(err)
+	}
+	if len(in.records) == 0 {
+		return answer{status: http.StatusOK}
+	}
+
+	if err := c.appender(space.Number).write(in.records, len(in.out)); err != nil {
+		if fault.Is(err, fault.RetryAfter) {
+			return busy("too many events wait to be written; try again")
+		}
+		c.logger.Error("events could not be written", "source", in.from.ID, "events", len(in.records), "error", err)
+		return unavailable("the events could not be written; try again")
+	}
+	c.metrics.accepted.Add(float64(len(in.records)))
+	c.metrics.bytes.Add(float64(len(in.out)))
+	if c.config.Accepted != nil {
+		c.config.Accepted(space.Number, in.records)
+	}
+	return answer{status: http.StatusOK}
+}
+
+func unknownKey(key string) string {
+	if key == "" {
+		return "no write key: send it as the user name of HTTP Basic, or as writeKey in the body"
+	}
+	return "no source has the write key " + mask(key)
+}
+
+// unread answers a request that cannot be judged. Where that is the client's
+// fault it becomes visible as a rejection.
+func (in *intake) unread(err error) answer {
+	var u *unreadable
+	switch {
+	case errors.As(err, &u):
+		if in.from == nil {
+			in.from = in.c.config.Workspace.Current().SourceByWriteKey(in.key)
+		}
+		in.c.reject(in.rejection(), refusal{code: u.code, message: u.message}, 1, u.sample)
+		return bad(u.code, u.message)
+	case fault.Is(err, fault.RetryAfter):
+		return busy("too much is being received; try again")
+	}
+	// The connection broke, or the body did not come in time.
+	in.c.logger.Debug("a request was not read", "error", err)
+	return unavailable("the request could not be read; try again")
+}
