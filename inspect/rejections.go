@@ -30,13 +30,15 @@ const (
 type Rejection struct {
 	ID        string    `json:"id"` // given when it is listed
 	At        time.Time `json:"at"`
-	Source    string    `json:"source"` // the source's id
-	Code      string    `json:"code"`   // a short name of the reason
+	Source    string    `json:"source"`             // the source's id; empty when it is not known
+	WriteKey  string    `json:"writeKey,omitempty"` // the beginning of the key that was used
+	Code      string    `json:"code"`               // a short name of the reason
 	Message   string    `json:"message"`
 	Field     string    `json:"field,omitempty"`
 	Type      string    `json:"type,omitempty"`
 	MessageID string    `json:"messageId,omitempty"`
-	Body      string    `json:"body"`                // as it came, cut at 8 KiB
+	Count     int       `json:"count"`               // how many messages it stands for, at least one
+	Body      string    `json:"body"`                // one of them as it came, cut at 8 KiB
 	Truncated bool      `json:"truncated,omitempty"` // the body was longer
 }
 
@@ -93,6 +95,7 @@ func (r *Rejections) Reject(x Rejection) {
 		}
 		x.Body, x.Truncated = x.Body[:cut], true
 	}
+	x.Count = max(x.Count, 1)
 	x.Body = string(bytes.ToValidUTF8([]byte(x.Body), []byte("\uFFFD"))) // also: holds on to no request
 	select {
 	case r.queue <- x:

@@ -274,10 +274,8 @@ func fileConsts(t *tree) map[string]string {
 				for _, s := range g.Specs {
 					v := s.(*ast.ValueSpec)
 					for i, n := range v.Names {
-						if i < len(v.Values) {
-							if lit, ok := v.Values[i].(*ast.BasicLit); ok && lit.Kind == token.STRING && strings.HasPrefix(n.Name, "file") {
-								names[strings.Trim(lit.Value, `"`)] = t.at(n)
-							}
+						if i < len(v.Values) && strings.HasPrefix(n.Name, "file") {
+							names[t.text(f, v.Values[i])] = t.at(n)
 						}
 					}
 				}
@@ -285,6 +283,40 @@ func fileConsts(t *tree) map[string]string {
 		}
 	}
 	return names
+}
+
+// text returns the value of a string constant: a literal, or another package's
+// constant that is one.
+func (t *tree) text(f *file, e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		text, _ := strconv.Unquote(e.Value)
+		return text
+	case *ast.SelectorExpr:
+		dir, _ := t.inside(strings.TrimSuffix(f.used(e), "."+e.Sel.Name))
+		for _, p := range t.pkgs {
+			for _, other := range p.files {
+				if p.dir != dir {
+					continue
+				}
+				for _, d := range other.ast.Decls {
+					g, ok := d.(*ast.GenDecl)
+					if !ok || g.Tok != token.CONST {
+						continue
+					}
+					for _, s := range g.Specs {
+						v := s.(*ast.ValueSpec)
+						for i, n := range v.Names {
+							if n.Name == e.Sel.Name && i < len(v.Values) {
+								return t.text(other, v.Values[i])
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	return "?"
 }
 
 // checkFiles compares the files of a data directory with docs/keys.md. That

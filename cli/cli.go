@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/alecthomas/kong"
+
+	"kith/fault"
+	"kith/server"
+)
+
+// The exit codes.
+const (
+	Done   = 0
+	Failed = 1 // the work could not be done
+	Wrong  = 2 // the command was wrong
+)
+
+// Program is what the command line is given by main.
+type Program struct {
+	Version string
+	Stdout  io.Writer // results
+	Stderr  io.Writer // progress and logs
+	// Base is the configuration of a server but for what the flags say: its
+	// drivers and connectors.
+	Base server.Config
+	// Memory is Base on a store in memory.
+	Memory server.Config
+	// LookupEnv reads the environment of the process.
+	LookupEnv func(string) (string, bool)
+}
+
+// commands is the command line as a whole.
+type commands struct {
+	JSON bool `name:"json" help:"Machine-readable results: one JSON document, or one a line where results stream."`
+
+	Serve   serveCommand   `cmd:"" help:"Run a Kith server."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// run is what every command is given.
+type run struct {
+	Program
+	ctx  context.Context
+	json bool
+}
+
+// exit is how kong's wish to end the process travels up to Run.
+type exit struct{ code int }
+
+// Run runs the command that args (without the program's name) ask for, until
+// it is done or ctx ends, and returns the exit code.
+func (p Program) Run(ctx context.Context, args []string) (code int) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case exit:
+			code = r.code
+		default:
+			panic(r)
+		}
+	}()
+	var c commands
+	parser, err := kong.New(&c,
+		kong.Name("kith"),
+		kong.Description("Kith is a customer data platform on your own machine, a drop-in for Twilio Segment.\n\n"+
+			"Every flag can also be set in the environment, as KITH_ and its name in capitals: --data is KITH_DATA. The flag wins."),
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.Exit(func(code int) { panic(exit{code}) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, NoExpandSubcommands: true}),
+		kong.DefaultEnvars("KITH"),
+	)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "kith: %v\n", err)
+		return Failed
+	}
+	chosen, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "kith: %v\nTry \"kith --help\".\n", err)
+		return Wrong
+	}
+	err = chosen.Run(&run{Program: p, ctx: ctx, json: c.JSON})
+	if err == nil {
+		return Done
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintf(p.Stderr, "kith: %v\n", err)
+	var u usage
+	if errors.As(err, &u) {
+		return Wrong
+	}
+	return Failed
+}
+
+// usage is an error in what was typed.
+type usage struct{ error }
+
+// Unwrap returns the cause.
+func (u usage) Unwrap() error { return u.error }
+
+func wrong(format string, args ...any) error { return usage{fmt.Errorf(format, args...)} }
+
+// logger writes what goes on to stderr, at level or above.
+func (r *run) logger(level slog.Level) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if r.json {
+		return slog.New(slog.NewJSONHandler(r.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(r.Stderr, options))
+}
+
+// asUsage makes an error about a setting a usage error.
+func asUsage(err error) error {
+	var e *fault.Error
+	if errors.As(err, &e) && e.Kind == fault.Invalid && e.Field != "" {
+		return usage{fmt.Errorf("--%w", err)}
+	}
+	return err
+}

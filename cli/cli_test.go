@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"kith/server"
+	"kith/standard"
+)
+
+// program returns a command line on memory and its two streams.
+func program() (p Program, stdout, stderr *bytes.Buffer) {
+	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	base := server.Config{Store: standard.Memory, Random: rand.Reader}
+	return Program{Version: "1.2", Stdout: stdout, Stderr: stderr, Base: base, Memory: base}, stdout, stderr
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, test := range []struct {
+		args           string
+		code           int
+		stdout, stderr string // a piece of each; empty: nothing is written there
+	}{
+		{"version", Done, "kith 1.2", ""},
+		{"version --json", Done, `"version":"1.2"`, ""},
+		{"--help", Done, "Commands:", ""},
+		{"serve --help", Done, "--test-clock", ""},
+		{"", Wrong, "", `kith --help`},
+		{"dance", Wrong, "", "unexpected argument dance"},
+		{"serve --colour red", Wrong, "", "unknown flag --colour"},
+		{"serve --listen nowhere", Wrong, "", "--listen: \"nowhere\" is not an address"},
+		{"serve --roles cook", Wrong, "", "--roles: \"cook\" is no role: want some of collect, pipeline, delivery, api"},
+		{"serve --egress-allow here", Wrong, "", "--egress-allow"},
+		{"serve --test-clock noon", Wrong, "", "--test-clock"},
+		{"serve --test-clock 2026-01-01T00:00:00Z --listen 0.0.0.0:0", Wrong, "", "--test-clock"},
+		{"serve --data /dev/null/x", Failed, "", "data directory"},
+	} {
+		p, stdout, stderr := program()
+		code := p.Run(t.Context(), strings.Fields(test.args))
+		if code != test.code {
+			t.Errorf("kith %s: exit %d, want %d\n%s", test.args, code, test.code, stderr)
+		}
+		for stream, want := range map[*bytes.Buffer]string{stdout: test.stdout, stderr: test.stderr} {
+			if want == "" && stream.Len() > 0 || !strings.Contains(stream.String(), want) {
+				t.Errorf("kith %s: wrote %q, want %q", test.args, stream, want)
+			}
+		}
+	}
+}
+
+func TestEnvironmentGivesFlagsAndFlagsWin(t *testing.T) {
+	t.Setenv("KITH_JSON", "true")
+	p, stdout, _ := program()
+	if code := p.Run(t.Context(), []string{"version"}); code != Done || !json.Valid(stdout.Bytes()) {
+		t.Errorf("KITH_JSON: exit %d, %s", code, stdout)
+	}
+	t.Setenv("KITH_ROLES", "cook")
+	p, _, stderr := program()
+	if code := p.Run(t.Context(), []string{"serve"}); code != Wrong || !strings.Contains(stderr.String(), "cook") {
+		t.Errorf("KITH_ROLES: exit %d, %s", code, stderr)
+	}
+	p, _, stderr = program()
+	if code := p.Run(t.Context(), []string{"serve", "--roles", "waiter"}); code != Wrong || strings.Contains(stderr.String(), "cook") {
+		t.Errorf("--roles beside KITH_ROLES: exit %d, %s", code, stderr)
+	}
+}
+
+// watched calls seen once what has been written holds a text.
+type watched struct {
+	bytes.Buffer
+	text string
+	seen func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	n, err := w.Buffer.Write(p)
+	if strings.Contains(w.String(), w.text) {
+		w.seen()
+	}
+	return n, err
+}
+
+func TestServeStopsWhenItIsTold(t *testing.T) {
+	p, stdout, _ := program()
+	ctx, cancel := context.WithCancel(t.Context())
+	stderr := &watched{text: "admin token: in ", seen: cancel}
+	p.Stderr = stderr
+	if code := p.Run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()}); code != Done {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if stdout.Len() > 0 {
+		t.Errorf("stdout %q", stdout)
+	}
+}

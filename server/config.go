@@ -1,0 +1,106 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"kith/fault"
+	"kith/kv"
+)
+
+// Role is a part of the work that a server does.
+type Role string
+
+// The roles.
+const (
+	Collect  Role = "collect"  // the Tracking API and the settings CDN
+	Pipeline Role = "pipeline" // the loops of the spaces
+	Delivery Role = "delivery" // sending to destinations
+	API      Role = "api"      // the control API and the Profile API
+)
+
+// Roles returns all roles, in the order of an event's walk.
+func Roles() []Role { return []Role{Collect, Pipeline, Delivery, API} }
+
+// Defaults of a Config.
+const (
+	DefaultData   = "./kith-data"
+	DefaultListen = "127.0.0.1:8080"
+)
+
+// Config is what a server is made of.
+type Config struct {
+	// Data is the data directory; it is created. Empty keeps nothing on disk,
+	// which Store must then be fit for.
+	Data   string
+	Listen string // host:port; port 0 takes a free one. Empty means DefaultListen
+	Roles  []Role // empty means all
+	// TestClock, unless zero, makes the clock stand at that instant until
+	// POST /api/test-clock moves it. Only with a loopback Listen.
+	TestClock time.Time
+	// EgressAllow are networks that destinations may be reached in beside the
+	// public ones.
+	EgressAllow     []netip.Prefix
+	StrictWriteKeys bool   // answer 401 to an unknown write key
+	AdminToken      string // empty: read from, or made in, the data directory; required without one
+	Version         string // of the binary, for people
+
+	// Store opens the embedded store in a folder.
+	Store func(dir string, logger *slog.Logger) (kv.DB, error)
+
+	Random io.Reader    // crypto/rand.Reader outside of tests
+	Logger *slog.Logger // what goes on
+	// Notes takes the start-up text: where the server listens, where the admin
+	// token is, what to do next.
+	Notes io.Writer
+}
+
+// complete fills in the defaults and checks the rest.
+func (c *Config) complete() error {
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if len(c.Roles) == 0 {
+		c.Roles = Roles()
+	}
+	for _, r := range c.Roles {
+		if !slices.Contains(Roles(), r) {
+			return fault.Field("roles", "%q is no role: want some of %s", r, roleList())
+		}
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fault.Field("listen", "%q is not an address: want host:port, such as %s", c.Listen, DefaultListen)
+	}
+	if !c.TestClock.IsZero() && !loopback(host) {
+		return fault.Field("test-clock", "a clock that others could move is not for the network: use it with a --listen address of this machine, such as %s", DefaultListen)
+	}
+	if c.Store == nil || c.Random == nil || c.Logger == nil || c.Notes == nil {
+		return fmt.Errorf("server: Store, Random, Logger and Notes are required")
+	}
+	return nil
+}
+
+func (c *Config) has(r Role) bool { return slices.Contains(c.Roles, r) }
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+func roleList() string {
+	var names []string
+	for _, r := range Roles() {
+		names = append(names, string(r))
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,40 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// crew is goroutines that end together. Whoever makes one stops it.
+type crew struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	failed chan<- error // takes the first failure; the rest is in the log
+	wg     sync.WaitGroup
+}
+
+func newCrew(failed chan<- error) *crew {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &crew{ctx: ctx, cancel: cancel, failed: failed}
+}
+
+// run runs fn until the crew stops. An error before that is a failure.
+func (c *crew) run(name string, fn func(context.Context) error) {
+	c.wg.Go(func() {
+		err := fn(c.ctx)
+		if err == nil || c.ctx.Err() != nil {
+			return
+		}
+		select {
+		case c.failed <- fmt.Errorf("%s: %w", name, err):
+		default:
+		}
+	})
+}
+
+// stop ends the goroutines and waits for them.
+func (c *crew) stop() {
+	c.cancel()
+	c.wg.Wait()
+}

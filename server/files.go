@@ -1,0 +1,14 @@
+package server
+
+import (
+	"kith/auth"
+	"kith/secret"
+)
+
+// The files and folders of a data directory; docs/keys.md lists each.
+const (
+	fileFormat     = "format"    // the number of the format of all this
+	fileStore      = "store"     // the embedded store
+	fileAdminToken = auth.Name   // mode 0600
+	fileSecretKey  = secret.Name // mode 0600
+)

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// httpServer puts every API behind one listener.
+func (s *Server) httpServer() *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]any{"status": "alive", "version": s.cfg.Version})
+	})
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	if s.collector != nil {
+		s.collector.Register(mux)
+	}
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// readyz answers 200 once the APIs answer. It does not wait for the backlog,
+// whose size it tells.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	status, code := "ready", http.StatusOK
+	if !s.ready.Load() {
+		status, code = "not ready", http.StatusServiceUnavailable
+	}
+	backlog := map[string]uint64{}
+	for _, sp := range s.allSpaces() {
+		backlog[sp.slug] = sp.backlog()
+	}
+	answer(w, code, map[string]any{"status": status, "roles": s.cfg.Roles, "backlog": backlog})
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // a reader that has gone away is its own business
+}
+
+// registerMetrics registers what the server itself knows.
+func (s *Server) registerMetrics() {
+	s.metrics.MustRegister(gauges{s})
+}
+
+// gauges are numbers that are read when somebody asks.
+type gauges struct{ s *Server }
+
+// Describe implements prometheus.Collector; the descriptions come with the
+// numbers.
+func (g gauges) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (g gauges) Collect(out chan<- prometheus.Metric) {
+	seen := prometheus.NewDesc("kith_seen_total", "What was seen at each stage since the start.", []string{"stage", "source", "destination"}, nil)
+	for _, c := range g.s.feed.Counts() {
+		out <- prometheus.MustNewConstMetric(seen, prometheus.CounterValue, float64(c.N), string(c.Stage), c.Source, c.Destination)
+	}
+	lost := prometheus.NewDesc("kith_rejections_lost_total", "Rejected messages that were not kept because too many came.", nil, nil)
+	out <- prometheus.MustNewConstMetric(lost, prometheus.CounterValue, float64(g.s.rejections.Lost()))
+	backlog := prometheus.NewDesc("kith_backlog_records", "Records of the raw log that wait for the loop.", []string{"space"}, nil)
+	for _, sp := range g.s.allSpaces() {
+		out <- prometheus.MustNewConstMetric(backlog, prometheus.GaugeValue, float64(sp.backlog()), sp.slug)
+	}
+}
+
+// greet writes the start-up text.
+func (s *Server) greet(addr *net.TCPAddr) {
+	at := "http://" + addr.String()
+	data := s.cfg.Data
+	if data == "" {
+		data = "memory only"
+	}
+	token := "the one you gave"
+	if s.tokenFile != "" {
+		token = "in " + s.tokenFile
+	}
+	fmt.Fprintf(s.cfg.Notes, "kith %s listens on %s (data: %s)\nadmin token: %s\n", s.cfg.Version, at, data, token)
+	if s.manual != nil {
+		fmt.Fprintf(s.cfg.Notes, "THE CLOCK STANDS at %s: it moves with POST %s/api/test-clock {\"advance\":\"60d\"} only\n",
+			s.manual.Now().Format(time.RFC3339), at)
+	}
+}

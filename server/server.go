@@ -1,0 +1,239 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kith/archive"
+	"kith/auth"
+	"kith/clock"
+	"kith/collect"
+	"kith/inspect"
+	"kith/kv"
+	"kith/secret"
+	"kith/workspace"
+)
+
+// How long each step of an orderly stop may take.
+const (
+	stopRequests = 10 * time.Second // requests that are being answered
+	stopLoops    = 5 * time.Second  // the backlog of the loops; what is left waits for the next start
+	stopDelivery = 5 * time.Second  // attempts that have begun
+)
+
+// Server is a Kith server.
+type Server struct {
+	cfg    Config
+	clock  clock.Clock
+	manual *clock.Manual // the test clock, or nil
+	dir    *dataDir      // nil when nothing is kept on disk
+	random io.Reader
+
+	token     string // of the administrator
+	tokenFile string // where it is kept; empty when it was given
+	secrets   *secret.Box
+	keeper    *auth.Keeper
+
+	db         kv.DB
+	workspace  *workspace.Store
+	archive    *archive.Archive
+	feed       *inspect.Feed
+	rejections *inspect.Rejections
+	collector  *collect.Collector // nil without the collect role
+	metrics    *prometheus.Registry
+	http       *http.Server
+
+	failed chan error
+	ready  atomic.Bool
+	addr   atomic.Pointer[net.TCPAddr]
+	opened chan struct{} // closed once the server listens
+
+	mu     sync.RWMutex
+	spaces map[uint32]*space
+	loops  *crew // nil while no loop runs
+}
+
+// New opens the data directory and builds the server's parts. Nothing runs and
+// nobody listens before Run. The caller calls Close.
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, clock: clock.System{}, random: &lockedReader{from: cfg.Random}, spaces: map[uint32]*space{},
+		feed: inspect.NewFeed(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1), opened: make(chan struct{}),
+	}
+	if !cfg.TestClock.IsZero() {
+		s.manual = clock.NewManual(cfg.TestClock)
+		s.clock = s.manual
+	}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// open opens everything. What it has opened when it fails, Close closes.
+func (s *Server) open(ctx context.Context) error {
+	var err error
+	if err := s.openData(); err != nil {
+		return err
+	}
+	s.archive = archive.New(s.db, s.Raw)
+	if s.rejections, err = inspect.OpenRejections(ctx, s.db, s.clock, s.cfg.Logger); err != nil {
+		return err
+	}
+	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
+		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce, CheckTrigger: checkTrigger,
+	}); err != nil {
+		return err
+	}
+	if err := s.announce(ctx, s.workspace.Current()); err != nil {
+		return err
+	}
+	if s.cfg.has(Collect) {
+		if s.collector, err = collect.New(collect.Config{
+			Workspace: s.workspace, Logs: s, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger,
+			StrictWriteKeys: s.cfg.StrictWriteKeys, Rejections: rejectTap{s}, Accepted: s.tapAccepted, Metrics: s.metrics,
+		}); err != nil {
+			return err
+		}
+	}
+	s.registerMetrics()
+	s.http = s.httpServer()
+	return nil
+}
+
+// openData opens the store, the secrets and the tokens.
+func (s *Server) openData() (err error) {
+	store := ""
+	if s.cfg.Data != "" {
+		if s.dir, err = openDataDir(s.cfg.Data); err != nil {
+			return err
+		}
+		store = s.dir.file(fileStore)
+	}
+	// The store first: it is what keeps a second server out.
+	db, err := s.cfg.Store(store, s.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	s.db = db
+	if s.dir == nil {
+		key := make([]byte, 32)
+		if _, err := io.ReadFull(s.random, key); err != nil {
+			return err
+		}
+		s.token = s.cfg.AdminToken
+		s.secrets, err = secret.New(key, s.random)
+	} else {
+		if s.secrets, err = secret.Open(s.dir.path, s.random); err != nil {
+			return err
+		}
+		s.token, s.tokenFile, err = auth.AdminToken(s.dir.path, s.cfg.AdminToken, s.random)
+	}
+	if err != nil {
+		return err
+	}
+	s.keeper, err = auth.New(s.db, s.clock, s.random, s.token)
+	return err
+}
+
+// AdminToken returns the token of the administrator.
+func (s *Server) AdminToken() string { return s.token }
+
+// Addr waits until the server listens and returns where.
+func (s *Server) Addr(ctx context.Context) (*net.TCPAddr, error) {
+	select {
+	case <-s.opened:
+		return s.addr.Load(), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Run serves until ctx ends, which is no error, or until something is broken
+// that a restart may mend. It runs once.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w (name another address with --listen)", err)
+	}
+	addr, _ := listener.Addr().(*net.TCPAddr)
+	s.addr.Store(addr)
+
+	background := newCrew(s.failed)
+	background.run("rejected messages", s.rejections.Run)
+	s.startLoops()
+	front := newCrew(s.failed)
+	front.run("http", func(context.Context) error {
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	s.ready.Store(true)
+	close(s.opened)
+	s.greet(addr)
+
+	select {
+	case <-ctx.Done():
+	case err = <-s.failed:
+		s.cfg.Logger.Error("stopping", "error", err)
+	}
+	s.ready.Store(false)
+	s.stop(front, background, err == nil)
+	return err
+}
+
+// stop stops the parts in the order of an event's walk. Nothing is drained when
+// something is broken.
+func (s *Server) stop(front, background *crew, drain bool) {
+	s.feed.Close() // ends the streams, which would hold the listener open
+	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
+	defer cancel()
+	if err := s.http.Shutdown(requests); err != nil {
+		s.cfg.Logger.Warn("requests were cut off", "error", err)
+		_ = s.http.Close()
+	}
+	if s.collector != nil {
+		if err := s.collector.Close(requests); err != nil {
+			s.cfg.Logger.Warn("collect did not end in time", "error", err)
+		}
+	}
+	front.stop()
+	s.stopLoops(drain)
+	background.stop()
+}
+
+// Close frees what New has opened. It is called after Run has returned, or
+// instead of Run.
+func (s *Server) Close() error {
+	err := s.closeSpaces()
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	return err
+}
+
+// lockedReader lets several goroutines read from one source.
+type lockedReader struct {
+	mu   sync.Mutex
+	from io.Reader
+}
+
+// Read reads from the source.
+func (l *lockedReader) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.from.Read(p)
+}

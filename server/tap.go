@@ -1,0 +1,168 @@
+package server
+
+import (
+	"time"
+
+	"kith/collect"
+	"kith/event"
+	"kith/inspect"
+	"kith/pipeline"
+)
+
+// shown is how much of a batch the feed gets when nobody watches, for those
+// who come later.
+const shown = 20
+
+// tail returns the items of a batch that the feed is to get: all of them when
+// somebody watches.
+func tail[T any](watched bool, all []T) []T {
+	if !watched && len(all) > shown {
+		return all[len(all)-shown:]
+	}
+	return all
+}
+
+// counts gathers what is counted together.
+type counts map[inspect.Count]uint64
+
+func (c counts) add(stage inspect.Stage, source, destination string) {
+	c[inspect.Count{Stage: stage, Source: source, Destination: destination}]++
+}
+
+func (s *Server) count(c counts) {
+	for k, n := range c {
+		s.feed.Count(k.Stage, k.Source, k.Destination, n)
+	}
+}
+
+// tapAccepted shows what collect has made durable.
+func (s *Server) tapAccepted(number uint32, records []event.Record) {
+	c := counts{}
+	for i := range records {
+		c.add(inspect.Accepted, records[i].Source, "")
+	}
+	s.count(c)
+	watched := s.feed.Watched()
+	slug := s.slug(number)
+	records = tail(watched, records)
+	items := make([]inspect.Item, 0, len(records))
+	for i := range records {
+		item := itemOf(&records[i].Head, slug)
+		item.Stage = inspect.Accepted
+		if watched {
+			item.Body = append([]byte(nil), records[i].Body...)
+		}
+		items = append(items, item)
+	}
+	s.feed.Publish(items...)
+}
+
+func (s *Server) slug(number uint32) string {
+	if sp := s.space(number); sp != nil {
+		return sp.slug
+	}
+	return ""
+}
+
+// itemOf fills in what a head tells.
+func itemOf(h *event.Head, space string) inspect.Item {
+	item := inspect.Item{
+		At: time.UnixMilli(h.At).UTC(), Space: space, Source: h.Source, Type: h.Type.String(),
+		Name: event.Label(h.Type, h.Name), MessageID: h.MessageID,
+	}
+	if len(h.IDs) > 0 {
+		item.Who = h.IDs[0].Type + ":" + h.IDs[0].Value
+	}
+	return item
+}
+
+// rejectTap shows and keeps what collect has refused.
+type rejectTap struct{ s *Server }
+
+// Reject takes what was not kept; see collect.Rejections.
+func (t rejectTap) Reject(x collect.Rejection) {
+	t.s.feed.Count(inspect.Rejected, x.SourceID, "", uint64(max(x.Count, 1)))
+	t.s.feed.Publish(inspect.Item{
+		At: x.At, Stage: inspect.Rejected, Source: x.SourceID, Type: x.Type, MessageID: x.MessageID,
+		Detail: x.Code + ": " + x.Message,
+	})
+	t.s.rejections.Reject(inspect.Rejection{
+		At: x.At, Source: x.SourceID, WriteKey: x.WriteKey, Code: x.Code, Message: x.Message, Field: x.Field, Type: x.Type,
+		MessageID: x.MessageID, Count: x.Count, Body: string(x.Sample), Truncated: x.Truncated,
+	})
+}
+
+// stageOf names a verdict as a stage.
+func stageOf(v pipeline.VerdictCode) inspect.Stage {
+	switch v {
+	case pipeline.Duplicate:
+		return inspect.Duplicate
+	case pipeline.Blocked:
+		return inspect.Blocked
+	case pipeline.Dropped:
+		return inspect.Discarded
+	}
+	return inspect.Admitted
+}
+
+// tapCommitted shows what a batch of a loop did.
+func (s *Server) tapCommitted(done pipeline.Committed) {
+	c := counts{}
+	for _, r := range done.Records {
+		if r.Kind == event.KindEvent {
+			c.add(stageOf(r.Verdict.Code), r.Head.Source, "")
+		}
+	}
+	for i := range done.Outputs {
+		switch o := &done.Outputs[i]; {
+		case o.Change != nil:
+			c.add(inspect.Changed, "", "")
+		case o.Message != nil:
+			c.add(inspect.Announced, "", o.Message.Destination)
+		}
+	}
+	s.count(c)
+	watched := s.feed.Watched()
+	slug := s.slug(done.Space)
+	var items []inspect.Item
+	for _, r := range tail(watched, done.Records) {
+		if r.Kind != event.KindEvent {
+			continue
+		}
+		item := itemOf(&r.Head, slug)
+		item.Stage, item.Profile, item.Detail = stageOf(r.Verdict.Code), r.Profile.String(), r.Verdict.Reason
+		items = append(items, item)
+	}
+	for _, o := range tail(watched, done.Outputs) {
+		item := inspect.Item{At: time.UnixMilli(o.At).UTC(), Space: slug, Profile: o.Profile.String()}
+		switch {
+		case o.Change != nil:
+			item.Stage, item.Name = inspect.Changed, o.Change.Kind.String()
+			item.Detail = describe(o.Change)
+		case o.Message != nil:
+			item.Stage, item.Destination, item.MessageID = inspect.Announced, o.Message.Destination, o.Message.MessageID
+			if e, err := event.ParseTrusted(o.Message.Body); err == nil {
+				item.Type, item.Name = e.Type.String(), event.Label(e.Type, e.Event)
+			}
+			if watched {
+				item.Body = append([]byte(nil), o.Message.Body...)
+			}
+		default:
+			continue
+		}
+		items = append(items, item)
+	}
+	s.feed.Publish(items...)
+}
+
+// describe says in plain words what a change is about.
+func describe(c *pipeline.Change) string {
+	text := c.Subject
+	if !c.Other.IsZero() {
+		text += " " + c.Other.String()
+	}
+	if c.Detail != "" {
+		text += " (" + c.Detail + ")"
+	}
+	return text
+}
