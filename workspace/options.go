@@ -18,6 +18,9 @@ type Options struct {
 	Secrets Sealer
 	// Connectors are the kinds of destination there are.
 	Connectors []Connector
+	// CheckRule checks a tracking plan's rule, its schema above all; nil takes
+	// every object as a schema.
+	CheckRule func(Rule) error
 	// CheckTrigger checks a subscription's or an activation's trigger; nil
 	// takes every text.
 	CheckTrigger func(trigger string) error

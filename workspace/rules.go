@@ -1,12 +1,8 @@
 package workspace
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"regexp"
-
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"kith/event"
 )
@@ -27,7 +23,7 @@ const (
 	RuleCommon   = "COMMON"
 )
 
-func checkPlans(p *problems, base, next *Snapshot) {
+func (o *Options) checkPlans(p *problems, base, next *Snapshot) {
 	u := unique{}
 	heldBy := map[string]string{} // the plan of each source
 	before := map[string]*TrackingPlan{}
@@ -56,19 +52,20 @@ func checkPlans(p *problems, base, next *Snapshot) {
 			}
 			heldBy[id] = plan.Slug
 		}
-		checkRules(p, at+".rules", plan.Rules, before[plan.ID])
+		o.checkRules(p, at+".rules", plan.Rules, before[plan.ID])
 	}
 }
 
-func checkRules(p *problems, at string, rules []Rule, before *TrackingPlan) {
+func (o *Options) checkRules(p *problems, at string, rules []Rule, before *TrackingPlan) {
 	if len(rules) > maxRules {
 		p.add(at, "%d rules; a plan has at most %d", len(rules), maxRules)
 		return
 	}
-	known := map[string]bool{} // schemas that were checked before
+	rule := func(r *Rule) string { return r.Type + " " + r.Key + " " + string(r.JSONSchema) }
+	known := map[string]bool{} // rules that were checked before
 	if before != nil {
 		for i := range before.Rules {
-			known[string(before.Rules[i].JSONSchema)] = true
+			known[rule(&before.Rules[i])] = true
 		}
 	}
 	seen := map[string]bool{}
@@ -93,52 +90,11 @@ func checkRules(p *problems, at string, rules []Rule, before *TrackingPlan) {
 			p.add(place, "there is another %s rule with key %q and version %d", r.Type, r.Key, r.Version)
 		}
 		seen[name] = true
-		if known[string(r.JSONSchema)] {
+		if !document(p, place+".jsonSchema", r.JSONSchema, maxSchema) || o.CheckRule == nil || known[rule(r)] {
 			continue
 		}
-		if len(r.JSONSchema) > maxSchema {
-			p.add(place+".jsonSchema", "has %d bytes; at most %d are kept", len(r.JSONSchema), maxSchema)
-			continue
-		}
-		if _, err := CompileSchema(r.JSONSchema); err != nil {
-			p.add(place+".jsonSchema", "%v", err)
-		}
+		p.wrap(place, o.CheckRule(*r))
 	}
-}
-
-// CompileSchema compiles the JSON Schema of a rule: draft-07 unless the schema
-// names another draft. Patterns are RE2. References to other documents are
-// refused: nothing is fetched, and no file is read.
-func CompileSchema(doc []byte) (*jsonschema.Schema, error) {
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(doc))
-	if err != nil {
-		return nil, fmt.Errorf("is not valid JSON: %w", err)
-	}
-	switch v.(type) {
-	case map[string]any, bool:
-	default:
-		return nil, errors.New("is not a JSON Schema: want an object")
-	}
-	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft7)
-	c.AssertFormat()
-	c.UseLoader(noLoader{})
-	const place = "rule:/schema"
-	if err := c.AddResource(place, v); err != nil {
-		return nil, fmt.Errorf("is not a JSON Schema: %w", err)
-	}
-	schema, err := c.Compile(place)
-	if err != nil {
-		return nil, fmt.Errorf("is not a valid JSON Schema: %w", err)
-	}
-	return schema, nil
-}
-
-type noLoader struct{}
-
-// Load refuses every other document.
-func (noLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("a reference to another document (%s) is not followed: write the definition into this schema", url)
 }
 
 func checkIdentifiers(p *problems, at string, rules []IdentifierRule) {

@@ -67,6 +67,12 @@ func options(clk clock.Clock, seed uint64) workspace.Options {
 				return nil
 			},
 		}},
+		CheckRule: func(r workspace.Rule) error {
+			if strings.Contains(string(r.JSONSchema), `"text"`) {
+				return fault.Field("jsonSchema.type", `want "string"`)
+			}
+			return nil
+		},
 		CheckTrigger: func(t string) error {
 			if t == "bad" {
 				return fault.New(fault.Invalid, "position 1: no such field")

@@ -20,7 +20,7 @@ const (
 	maxSubscriptions = 50
 	maxTrigger       = 8 << 10
 	maxQuery         = 64 << 10
-	maxRules         = 5000 // of one plan; Segment's documented 2,000 fits
+	maxRules         = 2000 // of one plan, as in Segment (sheet connections_protocols §5.1)
 	maxSchema        = 1 << 20
 	maxActivations   = 20
 	maxIdentifiers   = 100 // identifier rules of one space

@@ -66,7 +66,7 @@ func flatten(err error) []error {
 // a fault.Invalid with its field.
 func Problems(err error) []error { return flatten(err) }
 
-// check checks the whole of next. What costs much (schemas, settings, queries)
+// check checks the whole of next. What costs much (rules, settings, queries)
 // is checked only where it differs from base.
 func (o *Options) check(base, next *Snapshot) error {
 	p := &problems{}
@@ -75,7 +75,7 @@ func (o *Options) check(base, next *Snapshot) error {
 	checkSpaces(p, base, next)
 	checkSources(p, base, next)
 	o.checkDestinations(p, base, next)
-	checkPlans(p, base, next)
+	o.checkPlans(p, base, next)
 	o.checkAudiences(p, base, next)
 	return p.err()
 }
