@@ -105,6 +105,9 @@ func DecodeHeads(data []byte) ([]Head, error) {
 	if err != nil {
 		return nil, errBlock
 	}
+	if n > len(column)/minHeadBytes {
+		return nil, errBlock
+	}
 	r := kv.FieldsOf(column)
 	words := make([]string, r.Count(len(column)))
 	for i := range words {
@@ -130,7 +133,7 @@ func DecodeHeads(data []byte) ([]Head, error) {
 		h.Name = word()
 		h.Source = word()
 		h.MessageID = r.String()
-		if k := r.Count(len(column)); k > 0 {
+		if k := r.Count(len(r.Rest()) / 3); k > 0 {
 			h.IDs = make([]Identifier, k)
 			for j := range h.IDs {
 				h.IDs[j] = Identifier{Collection: word(), Type: word(), Value: r.String()}
@@ -139,6 +142,9 @@ func DecodeHeads(data []byte) ([]Head, error) {
 		if !r.OK() {
 			return nil, errBlock
 		}
+	}
+	if len(r.Rest()) > 0 {
+		return nil, errBlock
 	}
 	return heads, nil
 }
@@ -154,6 +160,9 @@ func DecodeBodies(data []byte) ([][]byte, error) {
 	if err != nil {
 		return nil, errBlock
 	}
+	if n > len(column) {
+		return nil, errBlock
+	}
 	r := kv.FieldsOf(column)
 	sizes := make([]int, n)
 	for i := range sizes {
@@ -163,7 +172,7 @@ func DecodeBodies(data []byte) ([][]byte, error) {
 	for i, size := range sizes {
 		bodies[i] = r.Fixed(size)
 	}
-	if !r.OK() {
+	if !r.OK() || len(r.Rest()) > 0 {
 		return nil, errBlock
 	}
 	return bodies, nil
@@ -193,7 +202,7 @@ func splitBlock(data []byte) (n int, headZ, bodyZ []byte, err error) {
 	}
 	count := r.Uvarint()
 	headZ = r.Bytes()
-	if !r.OK() || count > 1<<20 {
+	if !r.OK() || count > maxRecords {
 		return 0, nil, nil, errBlock
 	}
 	return int(count), headZ, r.Rest(), nil
