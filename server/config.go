@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"kith/destination"
 	"kith/fault"
 	"kith/kv"
 )
@@ -53,6 +54,8 @@ type Config struct {
 
 	// Store opens the embedded store in a folder.
 	Store func(dir string, logger *slog.Logger) (kv.DB, error)
+	// Destinations are the kinds of destination there are.
+	Destinations []destination.Connector
 
 	Random io.Reader    // crypto/rand.Reader outside of tests
 	Logger *slog.Logger // what goes on

@@ -17,6 +17,8 @@ import (
 	"kith/auth"
 	"kith/clock"
 	"kith/collect"
+	"kith/destination"
+	"kith/egress"
 	"kith/inspect"
 	"kith/kv"
 	"kith/secret"
@@ -45,6 +47,8 @@ type Server struct {
 
 	db         kv.DB
 	workspace  *workspace.Store
+	connectors *destination.Registry
+	egress     *egress.Guard
 	archive    *archive.Archive
 	feed       *inspect.Feed
 	rejections *inspect.Rejections
@@ -92,8 +96,13 @@ func (s *Server) open(ctx context.Context) error {
 	if s.rejections, err = inspect.OpenRejections(ctx, s.db, s.clock, s.cfg.Logger); err != nil {
 		return err
 	}
+	if s.connectors, err = destination.NewRegistry(s.cfg.Destinations...); err != nil {
+		return err
+	}
+	s.egress = egress.New(s.cfg.EgressAllow, net.DefaultResolver)
 	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
-		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce, CheckTrigger: checkTrigger,
+		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce,
+		Connectors: s.connectors.ForWorkspace(s.checkURL), CheckTrigger: checkTrigger,
 	}); err != nil {
 		return err
 	}
@@ -218,6 +227,9 @@ func (s *Server) stop(front, background *crew, drain bool) {
 // Close frees what New has opened. It is called after Run has returned, or
 // instead of Run.
 func (s *Server) Close() error {
+	if s.egress != nil {
+		s.egress.Close()
+	}
 	err := s.closeSpaces()
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())

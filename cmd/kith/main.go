@@ -23,8 +23,8 @@ func main() {
 		Version:   version,
 		Stdout:    os.Stdout,
 		Stderr:    os.Stderr,
-		Base:      server.Config{Store: standard.Store, Random: rand.Reader},
-		Memory:    server.Config{Store: standard.Memory, Random: rand.Reader},
+		Base:      server.Config{Store: standard.Store, Destinations: standard.Destinations(), Random: rand.Reader},
+		Memory:    server.Config{Store: standard.Memory, Destinations: standard.Destinations(), Random: rand.Reader},
 		LookupEnv: os.LookupEnv,
 	}.Run(ctx, os.Args[1:])
 	os.Exit(code)
