@@ -121,9 +121,9 @@ func receiver(d *ast.FuncDecl) *ast.Ident {
 // instead of taking.
 var clockwork = []string{"time.Now", "time.Since", "time.Until", "time.After", "time.AfterFunc", "time.NewTimer", "time.NewTicker", "time.Tick", "time.Sleep"}
 
-// timekeepers may use the machine's clock: it is handed out there, or waits for
-// another process.
-var timekeepers = []string{"clock", "server", "cmd", "script"}
+// timekeepers may use the machine's clock and chance: it is handed out there, or
+// plays the part of another process.
+var timekeepers = []string{"clock", "server", "cmd", "script", "demo"}
 
 // checkClock keeps the machine's clock and chance where they are handed out.
 func checkClock(t *tree) (complaints []string) {
@@ -169,7 +169,7 @@ func checkSleep(t *tree) (complaints []string) {
 // makers are calls whose results are values that nobody changes.
 var makers = []string{
 	"errors.New", "fmt.Errorf", "regexp.MustCompile", "regexp.MustCompilePOSIX",
-	"sync.OnceValue", "sync.OnceValues", "sync.OnceFunc", "strings.NewReplacer", "bytes.Repeat", "time.Date", "time.Duration",
+	"sync.OnceValue", "sync.OnceValues", "sync.OnceFunc", "strings.NewReplacer", "bytes.Repeat", "time.Date", "time.Duration", "time.Unix", "time.UnixMilli",
 	"net/netip.MustParsePrefix", "net/netip.MustParseAddr", "reflect.TypeOf", "reflect.TypeFor",
 }
 
@@ -261,6 +261,11 @@ func changeable(t *tree, f *file, e ast.Expr) (why string) {
 		called := e.Fun
 		if x, ok := called.(*ast.IndexExpr); ok {
 			called = x.X
+		}
+		if sel, ok := called.(*ast.SelectorExpr); ok {
+			if made, ok := sel.X.(*ast.CallExpr); ok { // a method of what a call made
+				return changeable(t, f, made)
+			}
 		}
 		if id, ok := called.(*ast.Ident); ok && (id.Name == "make" || id.Name == "new") {
 			return "begins empty and can only be meant to change"

@@ -35,7 +35,7 @@ var layerOf = map[string]layer{
 	"delivery": rooms, "destination": rooms,
 	"inspect": rooms,
 
-	"auth": people, "api": people, "client": people, "script": people,
+	"auth": people, "api": people, "client": people, "script": people, "demo": people,
 
 	"standard": house, "server": house,
 
