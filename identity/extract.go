@@ -10,6 +10,7 @@ import (
 
 	"kith/event"
 	"kith/pipeline"
+	"kith/workspace"
 )
 
 // The reasons for which an event does not use an identifier on it, and for
@@ -189,4 +190,22 @@ func wordsOf(key string) []string {
 	}
 	end()
 	return words
+}
+
+// Finder finds the identifiers on events of the past under one set of rules.
+// It is safe for concurrent use.
+type Finder struct{ rules *rules }
+
+// NewFinder returns a finder under the rules of a space; nil has the defaults.
+func NewFinder(space *workspace.Space) (*Finder, error) {
+	rs, err := compile(space)
+	return &Finder{rs}, err
+}
+
+// Find returns the identifiers that an event carries, without those that are
+// blocked: ids are the ones in its Head, to which those under the space's own
+// keys are added. What the event was resolved by is, of these, what its
+// profile owns.
+func (f *Finder) Find(ids []event.Identifier, e *event.Event) []event.Identifier {
+	return find(f.rules, &pipeline.Record{Head: event.Head{IDs: ids}, Event: e}).ids
 }

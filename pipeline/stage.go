@@ -123,10 +123,11 @@ const (
 	TraitChanged       ChangeKind = 5
 	AudienceEntered    ChangeKind = 6
 	AudienceExited     ChangeKind = 7
+	TraitRefused       ChangeKind = 8 // Subject is the first of them, Detail says how many and why
 )
 
 var changeNames = [...]string{"", "profile created", "profiles merged", "identifier attached", "identifier refused",
-	"trait changed", "audience entered", "audience exited"}
+	"trait changed", "audience entered", "audience exited", "trait refused"}
 
 // String returns the change in plain words.
 func (k ChangeKind) String() string {
