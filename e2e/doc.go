@@ -1,0 +1,9 @@
+// Package e2e holds the real binary to what Kith promises, from outside: text
+// scenarios (testdata/*.txtar), the official clients, unmodified, and kill -9
+// under load with exact accounting at the sink.
+//
+// A scenario is a testscript file. It starts the server with "serve" and takes
+// its steps with "kith test --server", in the language of docs/scripts.md;
+// scenario_test.go lists the commands it has besides. The package has no code
+// but tests, and keeps no keys.
+package e2e

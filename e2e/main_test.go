@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+)
+
+// binary is the program under test: bin/kith's twin, built by TestMain, or the
+// one that KITH_BINARY names.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(runAll(m)) }
+
+func runAll(m *testing.M) int {
+	if binary = os.Getenv("KITH_BINARY"); binary != "" {
+		if _, err := os.Stat(binary); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e: KITH_BINARY:", err)
+			return 1
+		}
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "kith-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "kith")
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	build := exec.Command("go", "build", "-o", binary, "kith/cmd/kith")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: build kith:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// needNode skips a test when Node or the packages of node/ are missing, by
+// name; with KITH_TEST_NEED=all it fails instead.
+func needNode(t testing.TB) (folder string) {
+	t.Helper()
+	if why := lackNode(); why != nil {
+		if os.Getenv("KITH_TEST_NEED") == "all" {
+			t.Fatalf("%s needs %v", t.Name(), why)
+		}
+		t.Skipf("%s needs %v", t.Name(), why)
+	}
+	folder, err := filepath.Abs("node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func lackNode() error {
+	if _, err := exec.LookPath("node"); err != nil {
+		return errors.New("Node (node is not in the PATH)")
+	}
+	for _, p := range []string{"analytics-node", "public-api-sdk-typescript"} {
+		if _, err := os.Stat(filepath.Join("node", "node_modules", "@segment", p)); err != nil {
+			return fmt.Errorf("the package @segment/%s (run npm ci in e2e/node)", p)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/tidwall/gjson"
+
+	"kith/script"
+)
+
+// TestScenarios runs testdata/*.txtar. Beside testscript's own, a scenario has
+// these commands:
+//
+//	serve [flag…]         kith serve on a free port, with its data in ./data;
+//	                      sets KITH_URL and KITH_ADMIN_TOKEN. A second serve,
+//	                      after crash or stop, goes on with the same data.
+//	crash                 kill -9
+//	stop                  SIGTERM; the server must end with status 0
+//	sink                  starts a webhook; sets SINK to its URL
+//	received SLUG N [path=value …]
+//	                      waits until what was posted to $SINK/SLUG holds exactly
+//	                      N such events, counting a messageId once
+//	field FILE PATH VALUE a JSON file has that value at a gjson path; FILE may be
+//	                      stdout
+//
+// and the condition [node]. KITH_NODE is the folder of the Node programs.
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	update := os.Getenv("KITH_UPDATE") != ""
+	node, err := filepath.Abs("node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		UpdateScripts:       update,
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Vars = append(env.Vars, "PATH="+filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"), "KITH_NODE="+node)
+			s := &scenario{dir: env.WorkDir}
+			env.Values[scenarioKey{}] = s
+			env.Defer(s.end)
+			return nil
+		},
+		Condition: func(condition string) (bool, error) {
+			if condition != "node" {
+				return false, fmt.Errorf("unknown condition %q", condition)
+			}
+			lack := lackNode()
+			if lack != nil && os.Getenv("KITH_TEST_NEED") == "all" {
+				return false, lack
+			}
+			return lack == nil, nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": command((*scenario).serve), "crash": command((*scenario).crash), "stop": command((*scenario).stop),
+			"sink": command((*scenario).startSink), "received": command((*scenario).received), "field": command((*scenario).field),
+		},
+	})
+}
+
+type scenarioKey struct{}
+
+// scenario is what the commands of one file share.
+type scenario struct {
+	dir    string
+	server *process
+	sink   *script.Receiver
+	http   *httptest.Server
+}
+
+// command makes a testscript command of a method. None of them can be negated.
+func command(fn func(*scenario, *testscript.TestScript, []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg {
+			ts.Fatalf("this command cannot be negated")
+		}
+		s, _ := ts.Value(scenarioKey{}).(*scenario)
+		ts.Check(fn(s, ts, args))
+	}
+}
+
+func (s *scenario) serve(ts *testscript.TestScript, args []string) error {
+	if s.server != nil {
+		return fmt.Errorf("a server is running")
+	}
+	args = append([]string{"--data", "data", "--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.0/8"}, args...)
+	p, err := start(context.Background(), s.dir, args...)
+	if err != nil {
+		return err
+	}
+	s.server = p
+	ts.Setenv("KITH_URL", p.base)
+	ts.Setenv("KITH_ADMIN_TOKEN", adminToken)
+	return nil
+}
+
+func (s *scenario) crash(ts *testscript.TestScript, _ []string) error {
+	s.server.kill()
+	s.server = nil
+	return nil
+}
+
+func (s *scenario) stop(ts *testscript.TestScript, _ []string) error {
+	err := s.server.stop()
+	s.server = nil
+	return err
+}
+
+func (s *scenario) startSink(ts *testscript.TestScript, _ []string) error {
+	s.sink = &script.Receiver{}
+	s.http = httptest.NewServer(s.sink)
+	ts.Setenv("SINK", s.http.URL)
+	return nil
+}
+
+func (s *scenario) received(ts *testscript.TestScript, args []string) error {
+	if s.sink == nil || len(args) < 2 {
+		return fmt.Errorf("usage, after sink: received SLUG N [path=value …]")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return until(ctx, func() error {
+		seen := map[string]bool{}
+		all := s.sink.Delivered(args[0])
+		for _, e := range all {
+			if matches(e, args[2:]) {
+				seen[gjson.GetBytes(e, "messageId").String()] = true
+			}
+		}
+		if got := fmt.Sprint(len(seen)); got != args[1] {
+			return fmt.Errorf("%s has received %s such events among %d, want %s", args[0], got, len(all), args[1])
+		}
+		return nil
+	})
+}
+
+func matches(e json.RawMessage, where []string) bool {
+	for _, w := range where {
+		path, value, _ := strings.Cut(w, "=")
+		if gjson.GetBytes(e, path).String() != value {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *scenario) field(ts *testscript.TestScript, args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("usage: field FILE PATH VALUE")
+	}
+	text := ts.ReadFile(args[0])
+	if got := gjson.Get(text, args[1]).String(); got != args[2] {
+		return fmt.Errorf("%s is %q, want %q, in\n%s", args[1], got, args[2], text)
+	}
+	return nil
+}
+
+// end stops what a scenario has left running.
+func (s *scenario) end() {
+	if s.server != nil {
+		s.server.kill()
+	}
+	if s.http != nil {
+		s.http.Close()
+	}
+}
