@@ -233,6 +233,9 @@ func compare(l, r *Value) (int, bool) {
 	return 0, false
 }
 
+// Size returns the length of the value's text in bytes.
+func (v Value) Size() int { return len(v.text) }
+
 // Append appends v in a form that ReadValue reads, for whoever keeps the
 // fields of events on which a filter depends.
 func (v Value) Append(dst []byte) []byte {

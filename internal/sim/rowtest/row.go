@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"kith/archive"
@@ -30,6 +29,16 @@ const (
 // Start is where a Row's clock stands at first.
 func Start() time.Time { return time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC) }
 
+// T is what a Row needs of *testing.T, and has of *rapid.T.
+type T interface {
+	Helper()
+	Cleanup(func())
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // Row is one space: a raw log, a loop over some stages, what comes out.
 type Row struct {
 	DB      kv.DB
@@ -37,10 +46,10 @@ type Row struct {
 	Archive *archive.Archive
 	Loop    *pipeline.Loop
 	// Sent are the events appended, in order; their place is their offset in
-	// the raw log, where config records leave a zero Head.
+	// the raw log, where config records and ticks leave a zero Head.
 	Sent []event.Record
 
-	t         testing.TB
+	t         T
 	random    *rand.ChaCha8
 	raw       *kvlog.Log
 	resolved  *kvlog.Log
@@ -49,7 +58,7 @@ type Row struct {
 }
 
 // New starts a loop over the stages on db. It stops with the test.
-func New(t testing.TB, db kv.DB, stages ...pipeline.Stage) *Row {
+func New(t T, db kv.DB, stages ...pipeline.Stage) *Row {
 	t.Helper()
 	r := &Row{DB: db, Clock: clock.NewManual(Start()), t: t, random: rand.NewChaCha8([32]byte{7}), snapshots: &snapshots{by: map[uint64]*workspace.Snapshot{}}}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -159,6 +168,9 @@ func (r *Row) append(block []event.Record) commitlog.Offset {
 	first, err := r.raw.Append(context.Background(), event.EncodeBlock(block))
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	for len(r.Sent) < int(first) { // ticks that the loop has appended
+		r.Sent = append(r.Sent, event.Record{})
 	}
 	if int(first) != len(r.Sent) {
 		r.t.Fatalf("the raw log went on at %d, want %d", first, len(r.Sent))

@@ -1,0 +1,293 @@
+package computation
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"kith/commitlog"
+	"kith/kv"
+	"kith/query"
+	"kith/workspace"
+)
+
+// registry is what there is to compute in a space: the builds and the
+// aggregates that they share. It is written whole, and rarely.
+type registry struct {
+	Last       uint32       `json:"last"` // the last number given to a build or an aggregate
+	Builds     []*build     `json:"builds"`
+	Aggregates []*aggregate `json:"aggregates"`
+	// Litter says that cells of aggregates that are gone may lie about.
+	Litter bool `json:"litter,omitempty"`
+}
+
+// state says how far a build has come.
+type state string
+
+// The states of a build, in the order of its life.
+const (
+	waiting  state = "waiting"  // fed; its turn to be computed has not come
+	joining  state = "joining"  // the history before it is being joined
+	settling state = "settling" // evaluated quietly, everywhere
+	live     state = "live"
+	frozen   state = "frozen"  // its audience is disabled: it stands still
+	leaving  state = "leaving" // its audience was deleted: its members are let go
+	retired  state = "retired" // another took its place: what it left behind goes
+	failed   state = "failed"  // it cannot be computed
+)
+
+// fed reports whether events are counted for builds in this state.
+func (s state) fed() bool { return s == waiting || s == joining || s == settling || s == live }
+
+// awake reports whether builds in this state are evaluated.
+func (s state) awake() bool { return s == settling || s == live }
+
+// build is one version of an audience at work.
+type build struct {
+	Number   uint32             `json:"number"`
+	State    state              `json:"state"`
+	Audience workspace.Audience `json:"audience"` // as last seen in a snapshot
+	// Offset and At are those of the config record that brought it on.
+	Offset commitlog.Offset `json:"offset"`
+	At     int64            `json:"at"`
+	// References are the traits of its query that are other audiences.
+	References []Reference `json:"references,omitempty"`
+	// Before are the builds of the audience that came earlier, oldest first.
+	Before []uint32 `json:"before,omitempty"`
+	// Announcing says that members made quietly are still being announced.
+	Announcing bool   `json:"announcing,omitempty"`
+	Failure    string `json:"failure,omitempty"`
+}
+
+// Reference is a trait of a query that is another audience's membership.
+type Reference struct {
+	Trait    string `json:"trait"`    // as the query names it
+	Audience string `json:"audience"` // the audience's id
+}
+
+// kind says what cells of an aggregate hold.
+type kind uint8
+
+const (
+	tallies kind = 1 // a number: whole history, a filter that the event decides
+	times   kind = 2 // effective times
+	moments kind = 3 // effective times and the fields that the filter reads
+)
+
+// aggregate is what is kept of one event, for all who count it alike.
+type aggregate struct {
+	Number uint32 `json:"number"`
+	Event  string `json:"event"`
+	Filter string `json:"filter,omitempty"` // the filter's canonical text
+	Kind   kind   `json:"kind"`
+	Since  base   `json:"since"`
+	// Keep is how many of the newest entries are kept, at most query.MaxKept;
+	// query.All keeps that many. Reach is the age at which an entry has left
+	// every window; query.Never: none does.
+	Keep  int64 `json:"keep,omitempty"`
+	Reach int64 `json:"reach,omitempty"`
+	// From is the offset from which events feed it, At that record's instant;
+	// Whole says that what lies before is in it.
+	From  commitlog.Offset `json:"from"`
+	At    int64            `json:"at"`
+	Whole bool             `json:"whole,omitempty"`
+}
+
+// base is where an aggregate's history begins; the zero base is its beginning.
+type base struct {
+	Offset commitlog.Offset `json:"offset,omitempty"`
+	Time   int64            `json:"time,omitempty"` // effective time, in milliseconds
+}
+
+// same reports whether two aggregates count the same, however much of it they
+// keep.
+func (a *aggregate) same(b *aggregate) bool {
+	return a.Event == b.Event && a.Filter == b.Filter && a.Kind == b.Kind && a.Since == b.Since
+}
+
+// covers reports whether a keeps all that b asks for.
+func (a *aggregate) covers(b *aggregate) bool {
+	return a.same(b) && (a.Keep == query.All || a.Keep >= b.Keep && b.Keep != query.All) && a.Reach >= b.Reach
+}
+
+// base returns where the history of a build's aggregates begins.
+func (b *build) base() base {
+	o := &b.Audience.Options
+	if o.IncludeHistoricalData != nil && !*o.IncludeHistoricalData {
+		return base{Offset: b.Offset}
+	}
+	if o.BackfillEventDataDays != nil {
+		return base{Time: b.At - int64(*o.BackfillEventDataDays)*24*3600*1000}
+	}
+	return base{}
+}
+
+// chain returns the build and those of its audience that came earlier, newest
+// first.
+func (b *build) chain() []uint32 {
+	list := []uint32{b.Number}
+	for _, earlier := range slices.Backward(b.Before) {
+		list = append(list, earlier)
+	}
+	return list
+}
+
+// wants returns the aggregate that a count of the build's query asks for.
+func (b *build) wants(a *query.Aggregate) *aggregate {
+	want := &aggregate{Event: a.Event, Since: b.base(), From: b.Offset, At: b.At}
+	if a.Filter != nil {
+		want.Filter = a.Filter.String()
+	}
+	switch {
+	case a.Filter != nil && a.Filter.Dynamic():
+		want.Kind, want.Keep, want.Reach = moments, query.All, a.Window.To
+	case a.Window.Whole():
+		want.Kind = tallies
+	default:
+		want.Kind, want.Keep, want.Reach = times, a.Needed, a.Window.To
+		if a.Window.From > 0 {
+			want.Keep = query.All // the newest may be too young for the window
+		}
+	}
+	want.Whole = want.Since.Offset > 0
+	return want
+}
+
+// find returns the aggregate from which want is read: the newest that is whole
+// and covers it, else the newest that covers it, else nil.
+func (r *registry) find(want *aggregate) *aggregate {
+	var best *aggregate
+	for _, a := range r.Aggregates {
+		if a.covers(want) && (best == nil || a.Whole || !best.Whole) {
+			best = a
+		}
+	}
+	return best
+}
+
+// provide makes sure that there is an aggregate that covers want. A new one
+// keeps what all that count the same need, so that it can take their place.
+func (r *registry) provide(want *aggregate) {
+	if r.find(want) != nil {
+		return
+	}
+	for _, a := range r.Aggregates {
+		if a.same(want) {
+			want.Reach = max(want.Reach, a.Reach)
+			if want.Keep != query.All && (a.Keep == query.All || a.Keep > want.Keep) {
+				want.Keep = a.Keep
+			}
+		}
+	}
+	r.Last++
+	want.Number = r.Last
+	r.Aggregates = append(r.Aggregates, want)
+}
+
+// prune drops the aggregates that nobody reads any more.
+func (r *registry) prune() error {
+	used := map[uint32]bool{}
+	for _, b := range r.Builds {
+		if !b.State.fed() {
+			continue
+		}
+		p, err := query.ParseAudience(b.Audience.Query)
+		if err != nil {
+			return fmt.Errorf("build %d of audience %s: %w", b.Number, b.Audience.ID, err)
+		}
+		for i := range p.Aggregates {
+			if a := r.find(b.wants(&p.Aggregates[i])); a != nil {
+				used[a.Number] = true
+			}
+		}
+	}
+	before := len(r.Aggregates)
+	r.Aggregates = slices.DeleteFunc(r.Aggregates, func(a *aggregate) bool { return !used[a.Number] })
+	if len(r.Aggregates) < before {
+		r.Litter = true
+	}
+	return nil
+}
+
+func (r *registry) build(number uint32) *build {
+	i := slices.IndexFunc(r.Builds, func(b *build) bool { return b.Number == number })
+	if i < 0 {
+		return nil
+	}
+	return r.Builds[i]
+}
+
+// in returns the builds in one of the states.
+func (r *registry) in(states ...state) []*build {
+	var list []*build
+	for _, b := range r.Builds {
+		if slices.Contains(states, b.State) {
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
+// standing returns the build that answers for an audience: the live one, or
+// the one in which it stands still; nil when there is none yet.
+func (r *registry) standing(audience string) *build {
+	for _, b := range r.Builds {
+		if b.Audience.ID == audience && (b.State == live || b.State == frozen) {
+			return b
+		}
+	}
+	return nil
+}
+
+func (r *registry) encode() (kv.Value, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("registry of computations: %w", err)
+	}
+	return append(kv.Value{registryFormat}, text...), nil
+}
+
+func decodeRegistry(value []byte) (*registry, error) {
+	r := &registry{}
+	if value == nil {
+		return r, nil
+	}
+	if value[0] != registryFormat || json.Unmarshal(value[1:], r) != nil {
+		return nil, errStored
+	}
+	return r, nil
+}
+
+// write stores the registry and its digest, by which readers know whether the
+// one that they have decoded is still the one.
+func (r *registry) write(tx kv.Tx, k keys) error {
+	value, err := r.encode()
+	if err != nil {
+		return err
+	}
+	if err := tx.Set(k.registry(), value); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(value)
+	return tx.Set(k.digest(), kv.Value{digestFormat}.Fixed(sum[:]))
+}
+
+// clone returns a copy that can be changed.
+func (r *registry) clone() (*registry, error) {
+	value, err := r.encode()
+	if err != nil {
+		return nil, err
+	}
+	return decodeRegistry(value)
+}
+
+func (r *registry) equal(o *registry) bool {
+	a, err := r.encode()
+	if err != nil {
+		return false
+	}
+	b, err := o.encode()
+	return err == nil && bytes.Equal(a, b)
+}

@@ -1,0 +1,416 @@
+package computation
+
+import (
+	"slices"
+
+	"kith/event"
+	"kith/identity"
+	"kith/kv"
+	"kith/pipeline"
+	"kith/profile"
+	"kith/query"
+	"kith/timer"
+)
+
+// turn is one record on its way through a pass: it takes what the record
+// brings into the profile's cells, notes which definitions that concerns, and
+// evaluates those.
+type turn struct {
+	*pass
+	record     *pipeline.Record
+	resolution *identity.Resolution
+	view       *profile.View
+	who        *person
+	now        int64
+	todo       []int // definitions to evaluate, in their order
+	out        *Outcome
+}
+
+func (t *turn) take() error {
+	if len(t.spare) == 0 {
+		t.spare = make([]Outcome, 64)
+	}
+	t.out, t.spare = &t.spare[0], t.spare[1:]
+	*t.out = Outcome{Profile: t.who.id, pass: t.pass}
+	t.engine.outcome.Set(t.record, t.out)
+
+	if t.resolution.Created {
+		t.who.fresh = t.who.page == nil && len(t.who.cells) == 0
+		t.visit(t.graph.fresh)
+	}
+	for _, m := range t.resolution.Merged {
+		if m.Into == t.who.id {
+			if err := t.merge(m.From); err != nil {
+				return err
+			}
+		}
+	}
+	if len(t.resolution.Attached) > 0 && !t.resolution.Created {
+		if err := t.reconsider(); err != nil {
+			return err
+		}
+	}
+	var err error
+	switch w := t.record.Work.(type) {
+	case part:
+		return t.join(w)
+	case settle:
+		t.visitBuilds(w.builds)
+	case Announce:
+		t.announced(w)
+	case release:
+		return t.release(w)
+	}
+	switch {
+	case t.record.Firing != nil && t.record.Firing.Owner == Room:
+		err = t.fire()
+	case t.record.Event != nil:
+		err = t.feed()
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range t.view.Changed {
+		t.visit(t.graph.byTrait[c.Name])
+	}
+	return t.settle()
+}
+
+// visit notes definitions to evaluate.
+func (t *turn) visit(definitions []int) {
+	for _, i := range definitions {
+		t.todo = addIndex(t.todo, i)
+	}
+}
+
+func (t *turn) visitBuilds(builds []uint32) {
+	for _, b := range builds {
+		if d := t.graph.byBuild[b]; d != nil {
+			t.todo = addIndex(t.todo, d.index)
+		}
+	}
+}
+
+// feed counts an event.
+func (t *turn) feed() error {
+	var hits []hit
+	if pr := t.engine.prepared.Get(t.record); pr != nil && pr.graph == t.graph && pr.event == t.record.Event {
+		hits = pr.hits
+	} else {
+		hits = t.graph.hits(t.record)
+	}
+	if err := t.readAhead(hits); err != nil {
+		return err
+	}
+	for i := range hits {
+		h := &hits[i]
+		c, err := t.cell(t.who, h.counter.aggregate)
+		if err != nil {
+			return err
+		}
+		if c.add(h.counter.aggregate, t.now, t.record.Time, h) {
+			t.visit(h.counter.readers)
+		}
+	}
+	return nil
+}
+
+// readAhead reads at once the page and the cells that an event will want.
+func (t *turn) readAhead(hits []hit) error {
+	if t.who.fresh || len(hits) < 2 {
+		return nil
+	}
+	var missing []*aggregate
+	var wanted [][]byte
+	for i := range hits {
+		a := hits[i].counter.aggregate
+		if t.who.cells[a.Number] == nil {
+			missing = append(missing, a)
+			wanted = append(wanted, t.keys.cell(t.who.id, a.Number))
+		}
+	}
+	if len(missing) < 2 {
+		return nil
+	}
+	values, err := t.batch.Tx.GetMany(wanted)
+	if err != nil {
+		return err
+	}
+	for i, a := range missing {
+		if t.who.cells[a.Number], err = decodeCell(a, values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fire evaluates what is due.
+func (t *turn) fire() error {
+	page, err := t.pass.page(t.who)
+	if err != nil {
+		return err
+	}
+	if page.armed == t.record.Firing.At {
+		page.armed, t.who.turned = timer.Never, true
+	}
+	for i := range page.entries {
+		e := &page.entries[i]
+		if e.due > t.now {
+			continue
+		}
+		if d := t.graph.byBuild[e.build]; d != nil {
+			t.visit([]int{d.index})
+		} else {
+			e.due, t.who.turned = timer.Never, true // it stands still
+		}
+	}
+	if len(t.todo) > 0 {
+		return nil // settle arms
+	}
+	return t.arm(page)
+}
+
+// reconsider visits what the profile would be a member of if it were eligible.
+func (t *turn) reconsider() error {
+	page, err := t.pass.page(t.who)
+	if err != nil {
+		return err
+	}
+	for i := range page.entries {
+		if e := &page.entries[i]; e.held && !e.member {
+			t.visitBuilds([]uint32{e.build})
+		}
+	}
+	return nil
+}
+
+// settle evaluates what was noted, what follows from it, and arms the timer.
+func (t *turn) settle() error {
+	if len(t.todo) == 0 {
+		return nil
+	}
+	page, err := t.pass.page(t.who)
+	if err != nil {
+		return err
+	}
+	for len(t.todo) > 0 {
+		d := t.graph.definitions[t.todo[0]]
+		t.todo = t.todo[1:]
+		if err := t.evaluate(d, page); err != nil {
+			return err
+		}
+	}
+	return t.arm(page)
+}
+
+func (t *turn) evaluate(d *definition, page *page) error {
+	was, known := page.standing(d.chain)
+	if d.build.State == live {
+		if err := t.adopt(d, page); err != nil {
+			return err
+		}
+	}
+	env := env{turn: t, definition: d, page: page}
+	held, next := d.program.Eval(t.now, &env)
+	if env.err != nil {
+		return env.err
+	}
+	e := page.find(d.build.Number)
+	if e == nil {
+		if !held && next == query.Never {
+			return nil
+		}
+		e = page.at(d.build.Number)
+	}
+	member := held && e.member
+	if held && !member {
+		var err error
+		if member, err = t.eligible(d); err != nil {
+			return err
+		}
+	}
+	if e.held != held {
+		e.held, t.who.turned = held, true
+	}
+	// An instant that moves away is left to the firing.
+	if next < e.due || e.due <= t.now && e.due != next {
+		e.due, t.who.turned = next, true
+	}
+	if e.member != member {
+		e.member, e.since, t.who.turned = member, t.now, true
+		if err := t.enrol(e.build, t.who.id, member); err != nil {
+			return err
+		}
+	}
+	if d.build.State == live && e.told != e.member {
+		t.announce(d.build, e)
+	}
+	if is, now := page.standing(d.chain); is != was || now != known {
+		t.visit(d.readers)
+	}
+	return nil
+}
+
+// adopt takes over what earlier builds of the audience have told of the
+// profile.
+func (t *turn) adopt(d *definition, page *page) error {
+	for _, earlier := range d.build.Before {
+		old := page.find(earlier)
+		if old == nil {
+			continue
+		}
+		told, past, member := old.told, old.past, old.member
+		page.remove(earlier)
+		t.who.turned = true
+		if member {
+			if err := t.enrol(earlier, t.who.id, false); err != nil {
+				return err
+			}
+		}
+		e := page.at(d.build.Number)
+		e.told, e.past = e.told || told, e.past || past
+	}
+	return nil
+}
+
+// eligible reports whether the profile has an identifier of a type that the
+// audience asks for.
+func (t *turn) eligible(d *definition) (bool, error) {
+	identifiers, err := t.resolution.Identifiers()
+	if err != nil {
+		return false, err
+	}
+	for i := range identifiers {
+		if slices.Contains(d.types, identifiers[i].Type) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// announce says that the profile entered or left.
+func (t *turn) announce(b *build, e *entry) {
+	e.told, t.who.turned = e.member, true
+	e.past = e.past || !e.member
+	a := t.record.Snapshot.Audience(b.Audience.ID)
+	if a == nil {
+		a = &b.Audience
+	}
+	t.out.Changes = append(t.out.Changes, Change{Audience: a, Member: e.member, At: t.now})
+	kind := pipeline.AudienceExited
+	if e.member {
+		kind = pipeline.AudienceEntered
+	}
+	t.batch.Emit(pipeline.Output{At: t.now, Profile: t.who.id, Change: &pipeline.Change{
+		Kind: kind, Cause: t.record.ID, Subject: a.Key,
+	}})
+}
+
+// arm sets the profile's timer for the earliest instant at which an answer can
+// change by itself.
+func (t *turn) arm(page *page) error {
+	earliest := timer.Never
+	for i := range page.entries {
+		if e := &page.entries[i]; e.due < earliest && t.graph.byBuild[e.build] != nil {
+			earliest = e.due
+		}
+	}
+	if earliest >= page.armed {
+		return nil
+	}
+	if err := t.disarm(t.who.id, page); err != nil {
+		return err
+	}
+	page.armed, t.who.turned = earliest, true
+	return t.batch.Timers.Arm(timer.Due{At: earliest, Owner: Room, Subject: t.who.id[:]})
+}
+
+func (p *pass) disarm(id event.ProfileID, page *page) error {
+	if page.armed == timer.Never {
+		return nil
+	}
+	return p.batch.Timers.Disarm(timer.Due{At: page.armed, Owner: Room, Subject: id[:]})
+}
+
+// merge joins what is kept of a profile that was merged away into this one's.
+// Its cells stay as they were; its page, its memberships and its timer go.
+func (t *turn) merge(from event.ProfileID) error {
+	child := t.person(from)
+	if err := t.joinCells(child); err != nil {
+		return err
+	}
+	page, err := t.pass.page(t.who)
+	if err != nil {
+		return err
+	}
+	gone, err := t.pass.page(child)
+	if err != nil {
+		return err
+	}
+	if err := t.disarm(child.id, gone); err != nil {
+		return err
+	}
+	for i := range gone.entries {
+		old := &gone.entries[i]
+		e := page.at(old.build)
+		e.told, e.past = e.told || old.told, e.past || old.past
+		d := t.graph.byBuild[old.build]
+		if d != nil {
+			t.visit([]int{d.index})
+		}
+		if !old.member {
+			continue
+		}
+		if err := t.enrol(old.build, child.id, false); err != nil {
+			return err
+		}
+		if d == nil && !e.member { // it stands still: whoever was a member stays one
+			e.member, e.since = true, old.since
+			if err := t.enrol(old.build, t.who.id, true); err != nil {
+				return err
+			}
+		}
+	}
+	child.page, child.turned, t.who.turned = emptyPage(), true, true
+	return t.reconsider()
+}
+
+func (t *turn) joinCells(child *person) error {
+	numbers := make([]uint32, 0, len(child.cells))
+	for n := range child.cells {
+		numbers = append(numbers, n)
+	}
+	if !child.fresh {
+		stem := t.keys.cells(child.id)
+		for pair, err := range t.batch.Tx.Scan(kv.Prefix(stem)) {
+			if err != nil {
+				return err
+			}
+			parts := kv.PartsAfter(pair.Key, stem)
+			if n := parts.Uint32(); parts.OK() && child.cells[n] == nil {
+				numbers = append(numbers, n)
+			}
+		}
+	}
+	slices.Sort(numbers)
+	for _, n := range numbers {
+		a := t.graph.aggregates[n]
+		if a == nil {
+			continue
+		}
+		from, err := t.cell(child, a.aggregate)
+		if err != nil {
+			return err
+		}
+		if from.empty() {
+			continue
+		}
+		into, err := t.cell(t.who, a.aggregate)
+		if err != nil {
+			return err
+		}
+		into.join(a.aggregate, t.now, from)
+		t.visit(a.readers)
+	}
+	return nil
+}

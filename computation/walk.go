@@ -1,0 +1,230 @@
+package computation
+
+import (
+	"context"
+	"slices"
+
+	"kith/event"
+	"kith/kv"
+	"kith/pipeline"
+)
+
+// settle has the next profiles evaluated by the builds that are to become
+// live, and makes them live when all have been.
+func (b *Builder) settle(ctx context.Context, reg *registry, at *cursor) error {
+	var next []event.ProfileID
+	err := b.cfg.DB.View(ctx, func(r kv.Reader) (err error) {
+		next, err = b.cfg.Profiles(r, b.cfg.Space, b.cfg.Epoch, at.After, stepProfiles)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	builds := slices.DeleteFunc(slices.Clone(at.Builds), func(n uint32) bool {
+		x := reg.build(n)
+		return x == nil || x.State != settling
+	})
+	if len(next) > 0 && len(builds) > 0 {
+		at.After = next[len(next)-1]
+		at.Count += len(next)
+		return b.visit(ctx, next, func(event.ProfileID) any { return settle{builds} }, at)
+	}
+	return b.advance(ctx, func(reg *registry) { reg.switchTo(at.Builds) }, &cursor{Task: taskAnnounce, Builds: at.Builds})
+}
+
+// switchTo makes builds live, in place of those that answered for their
+// audiences until now.
+func (r *registry) switchTo(builds []uint32) {
+	for _, n := range builds {
+		x := r.build(n)
+		if x == nil || x.State != settling {
+			continue
+		}
+		for _, old := range r.Builds {
+			if old.Audience.ID == x.Audience.ID && (old.State == live || old.State == frozen) {
+				old.State, old.Announcing = retired, false
+			}
+		}
+		x.State, x.Announcing = live, true
+	}
+}
+
+// announce visits the members of the builds that became live, and of those
+// whose place they took, so that what was found quietly is announced.
+func (b *Builder) announce(ctx context.Context, reg *registry, at *cursor) error {
+	work := Announce{}
+	var walked []uint32
+	for _, n := range at.Builds {
+		x := reg.build(n)
+		if x == nil || x.State != live {
+			continue
+		}
+		work.builds = append(work.builds, n)
+		work.Audiences = append(work.Audiences, x.Audience.ID)
+		walked = append(walked, x.chain()...)
+	}
+	next, err := b.nextMembers(ctx, walked, at)
+	if err != nil {
+		return err
+	}
+	if len(next) > 0 {
+		return b.visit(ctx, next, func(event.ProfileID) any { return work }, at)
+	}
+	return b.advance(ctx, func(reg *registry) {
+		for _, n := range at.Builds {
+			if x := reg.build(n); x != nil {
+				x.Announcing = false
+			}
+		}
+	}, nil)
+}
+
+// release lets the members of a deleted audience go.
+func (b *Builder) release(ctx context.Context, reg *registry, at *cursor) error {
+	x := reg.build(at.Builds[0])
+	if x == nil {
+		return b.advance(ctx, nil, nil)
+	}
+	next, err := b.nextMembers(ctx, x.chain(), at)
+	if err != nil {
+		return err
+	}
+	if len(next) > 0 {
+		return b.visit(ctx, next, func(event.ProfileID) any { return release{x.Number} }, at)
+	}
+	return b.advance(ctx, func(reg *registry) { reg.move(at.Builds, leaving, retired) }, nil)
+}
+
+// nextMembers returns the next members of some builds, build after build, and
+// moves the cursor behind them.
+func (b *Builder) nextMembers(ctx context.Context, builds []uint32, at *cursor) (next []event.ProfileID, err error) {
+	slices.Sort(builds)
+	err = b.cfg.DB.View(ctx, func(r kv.Reader) error {
+		for _, build := range builds {
+			if build < at.Build {
+				continue
+			}
+			if build > at.Build {
+				at.Build, at.After = build, event.ProfileID{}
+			}
+			if next, err = members(r, b.keys, build, at.After, stepProfiles); err != nil {
+				return err
+			}
+			if len(next) > 0 {
+				at.After = next[len(next)-1]
+				at.Count += len(next)
+				return nil
+			}
+		}
+		return nil
+	})
+	return next, err
+}
+
+// members returns members of a build in the order of their ids.
+func members(r kv.Reader, k keys, build uint32, after event.ProfileID, limit int) (list []event.ProfileID, err error) {
+	stem := k.members(build)
+	rng := kv.Prefix(stem)
+	rng.Limit = limit
+	if !after.IsZero() {
+		rng.From = append(k.member(build, after), 0)
+	}
+	for pair, err := range r.Scan(rng) {
+		if err != nil {
+			return nil, err
+		}
+		parts := kv.PartsAfter(pair.Key, stem)
+		id := event.ProfileID(parts.Fixed(len(event.ProfileID{})))
+		if !parts.OK() {
+			return nil, errStored
+		}
+		list = append(list, id)
+	}
+	return list, nil
+}
+
+// clear removes what builds that are over have left in the index of members,
+// and then the builds.
+func (b *Builder) clear(ctx context.Context, reg *registry, at *cursor) error {
+	next, err := b.nextMembers(ctx, slices.Clone(at.Builds), at)
+	if err != nil {
+		return err
+	}
+	if len(next) > 0 {
+		return b.cfg.Loop.Do(ctx, func(batch *pipeline.Batch, _ func(*pipeline.Record) error) error {
+			for _, p := range next {
+				if err := batch.Tx.Delete(b.keys.member(at.Build, p)); err != nil {
+					return err
+				}
+			}
+			return b.write(batch.Tx, at)
+		})
+	}
+	return b.cfg.Loop.Do(ctx, func(batch *pipeline.Batch, step func(*pipeline.Record) error) error {
+		for _, n := range at.Builds {
+			if err := batch.Tx.Delete(b.keys.size(n)); err != nil {
+				return err
+			}
+		}
+		remove := rewrite(func(reg *registry) {
+			reg.Builds = slices.DeleteFunc(reg.Builds, func(x *build) bool {
+				return x.State == retired && slices.Contains(at.Builds, x.Number)
+			})
+		})
+		if err := step(&pipeline.Record{Work: remove}); err != nil {
+			return err
+		}
+		return b.write(batch.Tx, nil)
+	})
+}
+
+// sweep removes the cells of aggregates that are gone.
+func (b *Builder) sweep(ctx context.Context, reg *registry, at *cursor) error {
+	kept := map[uint32]bool{}
+	for _, a := range reg.Aggregates {
+		kept[a.Number] = true
+	}
+	var gone [][]byte
+	seen := 0
+	err := b.cfg.DB.View(ctx, func(r kv.Reader) error {
+		stem := b.keys.form(cellForm)
+		rng := kv.Prefix(stem)
+		rng.Limit = 10 * stepProfiles
+		if !at.After.IsZero() {
+			rng.From = append(b.keys.cell(at.After, at.Cell), 0)
+		}
+		for pair, err := range r.Scan(rng) {
+			if err != nil {
+				return err
+			}
+			parts := kv.PartsAfter(pair.Key, stem)
+			id, n := event.ProfileID(parts.Fixed(len(at.After))), parts.Uint32()
+			if !parts.OK() {
+				return errStored
+			}
+			seen++
+			at.After, at.Cell = id, n
+			if !kept[n] {
+				gone = append(gone, slices.Clone(pair.Key))
+			}
+			if len(gone) == stepProfiles {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return b.cfg.Loop.Do(ctx, func(batch *pipeline.Batch, _ func(*pipeline.Record) error) error {
+		for _, key := range gone {
+			if err := batch.Tx.Delete(key); err != nil {
+				return err
+			}
+		}
+		if seen == 0 {
+			return b.write(batch.Tx, nil)
+		}
+		return b.write(batch.Tx, at)
+	})
+}
