@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tidwall/sjson"
+
+	"kith/clock"
 )
 
 // Target is what a script runs against. A method that fails ends the script.
@@ -46,9 +48,10 @@ type Profile struct {
 type Options struct {
 	// Open reads a file that the script names, such as a workspace file.
 	Open func(name string) ([]byte, error)
-	// Patience is how long an expectation that does not hold yet is looked at
-	// again. Zero looks once.
+	// Patience is how long, by Clock, an expectation that does not hold yet is
+	// looked at again. Zero looks once and needs no clock.
 	Patience time.Duration
+	Clock    clock.Clock
 }
 
 // Result is what came of a script.
@@ -160,8 +163,10 @@ func (r *run) expect(ctx context.Context, e *Expect) error {
 		}
 		r.settled = true
 	}
-	patience := time.NewTimer(r.options.Patience)
-	defer patience.Stop()
+	var deadline time.Time
+	if r.options.Patience > 0 {
+		deadline = r.options.Clock.Now().Add(r.options.Patience)
+	}
 	for {
 		why, err := r.check(ctx, e.What)
 		if err != nil {
@@ -178,20 +183,15 @@ func (r *run) expect(ctx context.Context, e *Expect) error {
 			r.result.Held++
 			return nil
 		}
-		failed := &Error{File: r.script.File, Pos: e.Pos, Message: e.Text + "\n\t" + why}
-		if r.options.Patience <= 0 {
-			r.result.Failed = append(r.result.Failed, failed)
+		if deadline.IsZero() || !r.options.Clock.Now().Before(deadline) {
+			r.result.Failed = append(r.result.Failed, &Error{File: r.script.File, Pos: e.Pos, Message: e.Text + "\n\t" + why})
 			return nil
 		}
-		look := time.NewTimer(again)
+		next, give := r.options.Clock.Until(r.options.Clock.Now().Add(again))
 		select {
-		case <-patience.C:
-			look.Stop()
-			r.result.Failed = append(r.result.Failed, failed)
-			return nil
-		case <-look.C:
+		case <-next:
 		case <-ctx.Done():
-			look.Stop()
+			give()
 			return ctx.Err()
 		}
 	}

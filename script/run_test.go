@@ -13,6 +13,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"kith/clock"
 	"kith/fault"
 )
 
@@ -220,16 +221,16 @@ func TestPatience(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := &slow{world: newWorld(), n: 3}
-	if got, err := s.Run(t.Context(), w, Options{Patience: time.Minute}); err != nil || got.Held != 1 || w.looks != 3 {
+	if got, err := s.Run(t.Context(), w, Options{Patience: time.Minute, Clock: clock.System{}}); err != nil || got.Held != 1 || w.looks != 3 {
 		t.Errorf("%+v, %v after %d looks", got, err, w.looks)
 	}
 	w = &slow{world: newWorld(), n: 1 << 30}
-	if got, err := s.Run(t.Context(), w, Options{Patience: time.Millisecond}); err != nil || len(got.Failed) != 1 {
+	if got, err := s.Run(t.Context(), w, Options{Patience: time.Millisecond, Clock: clock.System{}}); err != nil || len(got.Failed) != 1 {
 		t.Errorf("%+v, %v after %d looks", got, err, w.looks)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Run(ctx, w, Options{Patience: time.Hour}); !errors.Is(err, context.Canceled) {
+	if _, err := s.Run(ctx, w, Options{Patience: time.Hour, Clock: clock.System{}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled run: %v", err)
 	}
 }
