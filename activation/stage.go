@@ -1,0 +1,282 @@
+package activation
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tidwall/gjson"
+
+	"kith/computation"
+	"kith/event"
+	"kith/identity"
+	"kith/kv"
+	"kith/pipeline"
+	"kith/profile"
+	"kith/workspace"
+)
+
+// Activation is the stage.
+type Activation struct {
+	people   pipeline.Slot[identity.Resolution]
+	views    pipeline.Slot[profile.View]
+	outcomes pipeline.Slot[computation.Outcome]
+	// connected is called after the commit that finds a new connection, with
+	// the space's number.
+	connected func(space uint32)
+}
+
+// New returns the stage, which reads the slots of the rooms before it.
+// connected wakes whoever runs first syncs; it must be quick. See Syncs.
+func New(people pipeline.Slot[identity.Resolution], views pipeline.Slot[profile.View], outcomes pipeline.Slot[computation.Outcome], connected func(space uint32)) *Activation {
+	return &Activation{people: people, views: views, outcomes: outcomes, connected: connected}
+}
+
+// Name returns "activation".
+func (s *Activation) Name() string { return "activation" }
+
+// Begin starts a pass over one batch.
+func (s *Activation) Begin(b *pipeline.Batch) (pipeline.Pass, error) {
+	return &pass{stage: s, batch: b}, nil
+}
+
+// pass is the stage at work on one batch.
+type pass struct {
+	stage    *Activation
+	batch    *pipeline.Batch
+	snapshot *workspace.Snapshot // that plan is of
+	plan     *plan
+}
+
+// Handle announces what a record has changed. A rebuild announces nothing:
+// only the live epoch has an audience.
+func (p *pass) Handle(r *pipeline.Record) error {
+	if !p.batch.Live {
+		return nil
+	}
+	if r.Kind == event.KindConfig {
+		return p.configure(r)
+	}
+	people, outcome := p.stage.people.Get(r), p.stage.outcomes.Get(r)
+	if people == nil || outcome == nil || people.Profile.IsZero() {
+		return nil
+	}
+	run := ""
+	if w, ok := r.Work.(Sync); ok {
+		run = w.Run
+	}
+	full := r.Work != nil || attachedToUser(people) || len(people.Merged) > 0
+	if !full && len(outcome.Changes) == 0 {
+		return nil
+	}
+	return p.reconcile(r, people, outcome, full, run)
+}
+
+// Finish has nothing to write: what was told is written as it is told.
+func (p *pass) Finish() error { return nil }
+
+func attachedToUser(people *identity.Resolution) bool {
+	for _, id := range people.Attached {
+		if id.Collection == event.Users {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *pass) planFor(s *workspace.Snapshot) *plan {
+	if p.plan == nil || p.snapshot != s {
+		p.plan, p.snapshot = planOf(s, p.batch.Space), s
+	}
+	return p.plan
+}
+
+// configure notes the connections that this configuration has and the one
+// before had not: they have yet to be told of their audience's members.
+func (p *pass) configure(r *pipeline.Record) error {
+	before := planOf(r.Before, p.batch.Space)
+	now := p.planFor(r.Snapshot)
+	found := false
+	for _, pr := range now.pairs() {
+		if before.connections[pr] != nil || !now.connections[pr].history() {
+			continue
+		}
+		value := kv.Value{pendingFormat}.Uvarint(r.Snapshot.Number)
+		if err := p.batch.Tx.Set(pendingKey(p.batch.Space, pr), value); err != nil {
+			return err
+		}
+		found = true
+	}
+	if found {
+		space := p.batch.Space
+		p.batch.AfterCommit(func() { p.stage.connected(space) })
+	}
+	return nil
+}
+
+// reconcile compares what every destination should know of a profile with
+// what it was told under each of the profile's identifiers, emits the
+// difference and remembers it. Without full it looks only at the audiences
+// whose membership has just changed.
+func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcome *computation.Outcome, full bool, run string) error {
+	plan := p.planFor(r.Snapshot)
+	if len(plan.connections) == 0 && len(outcome.Changes) == 0 {
+		return nil
+	}
+	identifiers, err := people.Identifiers()
+	if err != nil {
+		return err
+	}
+	members, err := outcome.Memberships()
+	if err != nil {
+		return err
+	}
+	who := p.person(r, identifiers)
+	for _, id := range identifiers {
+		known, err := p.told(id.Identifier)
+		if err != nil {
+			return err
+		}
+		changed := false
+		for _, c := range plan.candidates(r.Snapshot, id.Type, known, members, outcome, full) {
+			member := members[c.pair.audience]
+			if was, told := known[c.pair]; (told && was == member) || (!told && !member) {
+				continue
+			}
+			a := announcement{
+				connection: c, space: r.Snapshot.SpaceByNumber(p.batch.Space).ID, identifier: id.Identifier,
+				member: member, at: r.At, cause: cause(r), run: run,
+			}
+			if err := p.send(r, &a, who); err != nil {
+				return err
+			}
+			known[c.pair], changed = member, true
+		}
+		if changed {
+			if err := p.batch.Tx.Set(toldKey(p.batch.Space, id.Identifier), known.encode()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// candidates returns the connections that may have to be told something under
+// an identifier: those of the audiences that changed, deleted ones among them,
+// or in full those of which the person is a member or under which a membership
+// was announced.
+func (p *plan) candidates(s *workspace.Snapshot, idType string, known told, members map[string]bool, outcome *computation.Outcome, full bool) []*connection {
+	var out []*connection
+	add := func(connections []*connection) {
+		for _, c := range connections {
+			if !slices.Contains(out, c) && (known[c.pair] || slices.Contains(c.types, idType)) {
+				out = append(out, c)
+			}
+		}
+	}
+	for i := range outcome.Changes {
+		a := outcome.Changes[i].Audience
+		if s.Audience(a.ID) == nil {
+			add(connectionsOf(s, a))
+		} else {
+			add(p.byAudience[a.ID])
+		}
+	}
+	if !full {
+		return out
+	}
+	for audience, member := range members {
+		if member {
+			add(p.byAudience[audience])
+		}
+	}
+	for pr, member := range known {
+		if member {
+			add(p.byAudience[pr.audience])
+		}
+	}
+	slices.SortFunc(out, func(a, b *connection) int { return comparePairs(a.pair, b.pair) })
+	return out
+}
+
+func (p *pass) told(id event.Identifier) (told, error) {
+	value, err := p.batch.Tx.Get(toldKey(p.batch.Space, id))
+	if err != nil {
+		return nil, err
+	}
+	return decodeTold(value)
+}
+
+// person gathers what messages say of a profile.
+func (p *pass) person(r *pipeline.Record, identifiers []identity.Identified) *person {
+	who := &person{trait: func(string) (gjson.Result, bool, error) { return gjson.Result{}, false, nil }}
+	if view := p.stage.views.Get(r); view != nil {
+		who.trait = view.Trait
+	}
+	for _, id := range identifiers { // in the order in which they were attached
+		switch id.Type {
+		case "user_id":
+			who.userID = id.Value
+		case "anonymous_id":
+			who.anonymousID = id.Value
+		case "email":
+			who.email = id.Value
+		}
+	}
+	return who
+}
+
+func (p *pass) send(r *pipeline.Record, a *announcement, who *person) error {
+	messages, err := a.messages(who)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		p.batch.Emit(pipeline.Output{At: r.At, Profile: r.Profile, Message: &pipeline.Message{
+			Destination: a.destination.ID, Computation: a.audience.ID, MessageID: m.id, Body: m.body,
+		}})
+	}
+	return nil
+}
+
+// cause names what brought a record about, the same after a crash.
+func cause(r *pipeline.Record) string {
+	switch {
+	case r.Firing != nil:
+		return fmt.Sprintf("timer %d %c %x", r.Firing.At, r.Firing.Owner, r.Firing.Subject)
+	case r.Work != nil:
+		return "job"
+	}
+	return r.ID.String()
+}
+
+// waiting is a connection whose first sync is not finished.
+type waiting struct {
+	pair
+	snapshot uint64 // that made the connection
+}
+
+// pending returns the connections of a space whose first sync is not finished.
+func pending(r kv.Reader, space uint32) ([]waiting, error) {
+	stem := pendingStem(space)
+	var all []waiting
+	for p, err := range r.Scan(kv.Prefix(stem)) {
+		if err != nil {
+			return nil, err
+		}
+		parts, f := kv.PartsAfter(p.Key, stem), kv.FieldsOf(p.Value)
+		known := f.Byte() == pendingFormat
+		w := waiting{pair: pair{audience: parts.String(), destination: parts.String()}, snapshot: f.Uvarint()}
+		if !known || !parts.OK() || !f.OK() {
+			return nil, errTold
+		}
+		all = append(all, w)
+	}
+	return all, nil
+}
+
+// Waiting returns how many connections of a space wait for their first sync to
+// finish.
+func Waiting(r kv.Reader, space uint32) (int, error) {
+	all, err := pending(r, space)
+	return len(all), err
+}

@@ -1,0 +1,231 @@
+package activation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"kith/event"
+	"kith/identity"
+	"kith/job"
+	"kith/kv"
+	"kith/pipeline"
+)
+
+// SyncKind is the name of the job that tells a new connection of its members.
+const SyncKind = "activation.sync"
+
+// syncChunk is how many profiles the loop reconciles in one transaction of a
+// sync.
+const syncChunk = 500
+
+// Sync is a piece of a first sync, as the loop leads it through the row: it
+// has activation compare everything it knows of one profile.
+type Sync struct {
+	Run string // goes out as computation_run_id
+}
+
+// Loop is the loop of a space, as syncs need it.
+type Loop interface {
+	Do(ctx context.Context, fn pipeline.Work) error
+	Epoch() uint32
+}
+
+// Members lists who is in an audience.
+type Members interface {
+	// Members returns the members behind after, in the order of their ids, at
+	// most limit.
+	Members(r kv.Reader, space, epoch uint32, audience string, after event.ProfileID, limit int) ([]event.ProfileID, error)
+}
+
+// Syncs tells new connections of the members that were there before them, by
+// jobs that hand the members to the loop in pieces. A connection waits in the
+// store until its sync is finished, so that no crash loses it.
+type Syncs struct {
+	db      kv.DB
+	members Members
+	loop    func(space uint32) (Loop, error)
+	wake    chan uint32
+}
+
+// NewSyncs returns the syncs of all spaces; loop gives a space's loop.
+func NewSyncs(db kv.DB, members Members, loop func(space uint32) (Loop, error)) *Syncs {
+	return &Syncs{db: db, members: members, loop: loop, wake: make(chan uint32, 64)}
+}
+
+// Connected says that a space has a new connection. It never blocks: what it
+// cannot say now is found at the next start or with the next connection.
+func (s *Syncs) Connected(space uint32) {
+	select {
+	case s.wake <- space:
+	default:
+	}
+}
+
+// Run starts the jobs of the connections that wait, those of these spaces
+// first, until ctx ends.
+func (s *Syncs) Run(ctx context.Context, jobs *job.Jobs, spaces ...uint32) error {
+	for _, space := range spaces {
+		if err := s.start(ctx, jobs, space); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case space := <-s.wake:
+			if err := s.start(ctx, jobs, space); err != nil && ctx.Err() == nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// syncParams are the parameters of a sync.
+type syncParams struct {
+	Space       uint32 `json:"space"`
+	Audience    string `json:"audience"`
+	Destination string `json:"destination"`
+}
+
+func (s *Syncs) start(ctx context.Context, jobs *job.Jobs, space uint32) error {
+	var all []waiting
+	err := s.db.View(ctx, func(r kv.Reader) (err error) {
+		all, err = pending(r, space)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("connections that wait for their first sync: %w", err)
+	}
+	for _, p := range all {
+		id := fmt.Sprintf("sync/%d/%s/%s/%d", space, p.audience, p.destination, p.snapshot)
+		if err := jobs.Start(ctx, SyncKind, id, syncParams{space, p.audience, p.destination}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Kind returns the kind of job that a sync is.
+func (s *Syncs) Kind() job.Kind { return job.Kind{Name: SyncKind, Run: s.run} }
+
+// syncCursor is how far a sync has come: first the members, then those who
+// were told of a membership that has ended while nobody listened.
+type syncCursor struct {
+	Member event.ProfileID `json:"member"`
+	Told   []byte          `json:"told,omitempty"` // the last key looked at; set in the second half
+}
+
+func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
+	var params syncParams
+	if err := h.Params(&params); err != nil {
+		return err
+	}
+	var at syncCursor
+	if c := h.Cursor(); c != nil {
+		if err := json.Unmarshal(c, &at); err != nil {
+			return fmt.Errorf("cursor of %s: %w", h.ID(), err)
+		}
+	}
+	loop, err := s.loop(params.Space)
+	if err != nil {
+		return err
+	}
+	var done uint64
+	for {
+		people, more, err := s.next(ctx, loop.Epoch(), params, &at)
+		if err != nil {
+			return err
+		}
+		if err := s.reconcile(ctx, loop, h.ID(), people); err != nil {
+			return err
+		}
+		done += uint64(len(people))
+		cursor, err := json.Marshal(at)
+		if err != nil {
+			return fmt.Errorf("cursor of %s: %w", h.ID(), err)
+		}
+		if err := h.Save(ctx, cursor, done, 0); err != nil {
+			return err
+		}
+		if !more {
+			break
+		}
+	}
+	return loop.Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
+		return b.Tx.Delete(pendingKey(params.Space, pair{params.Audience, params.Destination}))
+	})
+}
+
+// next returns the next profiles to look at and moves the cursor behind them.
+func (s *Syncs) next(ctx context.Context, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, more bool, err error) {
+	err = s.db.View(ctx, func(r kv.Reader) error {
+		if at.Told == nil {
+			if people, err = s.members.Members(r, params.Space, epoch, params.Audience, at.Member, syncChunk); err != nil {
+				return err
+			}
+			if len(people) > 0 {
+				at.Member = people[len(people)-1]
+			}
+			if len(people) < syncChunk {
+				at.Told = toldStem(params.Space)
+			}
+			more = true
+			return nil
+		}
+		people, more, err = s.stale(r, epoch, params, at)
+		return err
+	})
+	return people, more, err
+}
+
+// stale returns the owners of identifiers under which a membership was
+// announced to this connection. Most are members still, and nothing comes of
+// looking at them again.
+func (s *Syncs) stale(r kv.Reader, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, more bool, err error) {
+	stem := toldStem(params.Space)
+	graph := identity.NewReader(r, params.Space, epoch)
+	looked := 0
+	for p, err := range r.Scan(kv.Range{From: append(at.Told[:len(at.Told):len(at.Told)], 0), To: kv.PrefixEnd(stem)}) {
+		if err != nil {
+			return nil, false, err
+		}
+		if looked++; looked > 4*syncChunk || len(people) == syncChunk {
+			return people, true, nil
+		}
+		at.Told = append([]byte{}, p.Key...)
+		known, err := decodeTold(p.Value)
+		if err != nil {
+			return nil, false, err
+		}
+		if !known[pair{params.Audience, params.Destination}] {
+			continue
+		}
+		parts := kv.PartsAfter(p.Key, stem)
+		owner, err := graph.Lookup(parts.String(), parts.String(), parts.String())
+		if err != nil {
+			return nil, false, err
+		}
+		if !owner.IsZero() {
+			people = append(people, owner)
+		}
+	}
+	return people, false, nil
+}
+
+// reconcile has the loop compare what each of the profiles is with what was
+// told of it.
+func (s *Syncs) reconcile(ctx context.Context, loop Loop, run string, people []event.ProfileID) error {
+	if len(people) == 0 {
+		return nil
+	}
+	return loop.Do(ctx, func(_ *pipeline.Batch, step func(*pipeline.Record) error) error {
+		for _, p := range people {
+			if err := step(&pipeline.Record{Profile: p, Work: Sync{Run: run}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
