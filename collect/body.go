@@ -61,7 +61,11 @@ func (c *Collector) read(r *http.Request, held *hold) (string, error) {
 	body = event.ValidUTF8(bytes.TrimPrefix(body, []byte("\ufeff")))
 	repeated, err := event.CheckJSON(body)
 	if err != nil {
-		return "", &unreadable{CodeInvalidJSON, err.Error(), c.sample(body)}
+		message := err.Error()
+		if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
+			message += fmt.Sprintf("; its Content-Encoding is %.40q, only gzip is understood", encoding)
+		}
+		return "", &unreadable{CodeInvalidJSON, message, c.sample(body)}
 	}
 	if repeated {
 		body = event.LastWins(body)

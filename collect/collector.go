@@ -54,7 +54,8 @@ type Config struct {
 	Rejections Rejections
 	// Accepted is called with the events of a request once they are durable
 	// and before it is answered, by many goroutines at once. It must be quick
-	// and must not keep the records' bodies. May be nil.
+	// and must keep neither the slice nor the bodies, whose memory is used
+	// again; strings and identifiers it may keep. May be nil.
 	Accepted func(space uint32, records []event.Record)
 	// Metrics is where the package's metrics are registered. May be nil.
 	Metrics prometheus.Registerer
@@ -116,6 +117,7 @@ type Collector struct {
 
 	bodies    sync.Pool // of *bytes.Buffer
 	unzips    sync.Pool // of *gzip.Reader
+	intakes   sync.Pool // of *intake
 	appendMu  sync.Mutex
 	appenders map[uint32]*appender // by space
 	life      context.Context      // of the appends

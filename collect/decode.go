@@ -3,6 +3,7 @@ package collect
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,32 @@ type intake struct {
 	out     []byte // the events' bodies, one behind the other
 	records []event.Record
 	call    call // the event at hand
+}
+
+// intake returns a clean intake.
+func (c *Collector) intake() *intake {
+	in, _ := c.intakes.Get().(*intake)
+	if in == nil {
+		in = new(intake)
+	}
+	in.c = c
+	return in
+}
+
+// forget keeps the memory of an intake for the next request. The log has been
+// given copies, and a request's goroutine outlives its append.
+func (c *Collector) forget(in *intake) {
+	if cap(in.out) > maxPooled {
+		return
+	}
+	clear(in.items)
+	clear(in.records)
+	in.call.reset()
+	in.batch.context.clear()
+	in.batch.integrations.clear()
+	*in = intake{items: in.items[:0], out: in.out[:0], records: in.records[:0], call: in.call,
+		batch: shared{context: document{members: in.batch.context.members}, integrations: document{members: in.batch.integrations.members}}}
+	c.intakes.Put(in)
 }
 
 // shared is what a batch says for all its events.
@@ -67,7 +94,10 @@ func (d *document) read(v gjson.Result) {
 	})
 }
 
-func (d *document) clear() { d.raw, d.members = "", d.members[:0] }
+func (d *document) clear() {
+	clear(d.members)
+	d.raw, d.members = "", d.members[:0]
+}
 
 func (d *document) get(key string) (raw string, ok bool) {
 	for i := range d.members {
@@ -87,7 +117,7 @@ func (in *intake) decode(body string) error {
 		return &unreadable{CodeInvalidJSON, "the body must be a JSON object", body}
 	}
 	if in.route.single != event.None {
-		in.items = []string{strings.TrimRight(root.Raw, " \t\r\n")}
+		in.items = append(in.items, strings.TrimRight(root.Raw, " \t\r\n"))
 		in.foundKey(root.Get("writeKey"))
 		return nil
 	}
@@ -124,7 +154,6 @@ func (in *intake) decode(body string) error {
 		in.whole = &refusal{CodeEmptyBatch, "the body has no batch: want an array of events under \"batch\"", "batch"}
 		in.count = 1
 	default:
-		in.items = make([]string, 0, min(limit.BatchEvents, len(batch.Raw)/200))
 		batch.ForEach(func(_, v gjson.Result) bool {
 			if in.count == 0 {
 				first = v
@@ -186,8 +215,8 @@ func (in *intake) judge() error {
 		return nil
 	}
 	in.stamp = event.FormatTime(in.now)
-	in.records = make([]event.Record, 0, len(in.items))
-	in.out = make([]byte, 0, in.size())
+	in.records = slices.Grow(in.records, len(in.items))
+	in.out = slices.Grow(in.out, in.size())
 	for _, raw := range in.items {
 		refused, err := in.event(raw)
 		switch {

@@ -26,9 +26,10 @@ type call struct {
 
 // reset forgets the event and keeps the memory.
 func (k *call) reset() {
-	*k = call{members: k.members[:0], ctx: document{members: k.ctx.members}, integ: document{members: k.integ.members}}
+	clear(k.members)
 	k.ctx.clear()
 	k.integ.clear()
+	*k = call{members: k.members[:0], ctx: k.ctx, integ: k.integ}
 }
 
 // read takes the event apart. Members that only the server may write are left
@@ -250,8 +251,13 @@ func appendSentAt(out []byte, k *call) []byte {
 // belongs there. It returns what it wrote.
 func (in *intake) appendContext(out []byte, k *call) (_ []byte, context string) {
 	own := &k.ctx
-	if k.context.IsObject() {
+	switch {
+	case !k.context.IsObject():
+	case in.mayChange(k.context.Raw):
 		own.read(k.context)
+	default:
+		context = k.context.Raw
+		return append(append(appendName(out, "context"), context...), ','), context
 	}
 	ip := ""
 	if in.wantsIP(own) {
@@ -323,6 +329,19 @@ func appendMerged(out []byte, own, under *document) []byte {
 	return append(out, '}')
 }
 
+// mayChange reports whether anything may be added to an event's own context. It
+// spares the events of servers, which are most, that theirs is taken apart.
+func (in *intake) mayChange(context string) bool {
+	return in.route.device || len(in.batch.context.members) > 0 ||
+		strings.Contains(context, "direct") || strings.Contains(context, oldIOS) || strings.Contains(context, oldAndroid) || strings.Contains(context, `\u`)
+}
+
+// The libraries of devices that use the routes of servers.
+const (
+	oldIOS     = "analytics-ios"
+	oldAndroid = "analytics-android"
+)
+
 // wantsIP reports whether the server fills context.ip in: for SDKs on devices,
 // and where the sender says that it speaks to us directly, unless there is one
 // already. Two old mobile SDKs use the routes of servers (sheet
@@ -344,11 +363,8 @@ func (in *intake) wantsIP(own *document) bool {
 		return true
 	}
 	library, _ := find("library")
-	if !strings.Contains(library, "analytics-") {
-		return false
-	}
 	name := gjson.Get(library, "name").String()
-	return name == "analytics-ios" || name == "analytics-android"
+	return name == oldIOS || name == oldAndroid
 }
 
 // newMessageID returns a random UUID (RFC 9562, version 4).

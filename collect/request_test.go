@@ -359,14 +359,16 @@ func TestRejectionsTellWhatIsNeeded(t *testing.T) {
 	f.do(request("POST", "/v1/batch", `{"batch":[{"type":"track","messageId":"m1","userId":7,"event":"ééééééééééééééééééééééééééé"}]}`, basic))
 	f.do(request("POST", "/v1/track", `{"writeKey":"nobody-knows-me","userId":"secret"}`))
 	f.do(request("POST", "/v1/track", `nonsense`, basic))
+	f.do(request("POST", "/v1/track", `nonsense`, "Content-Encoding: br"))
 	want := []collect.Rejection{
 		{At: now, SourceID: "src_web", WriteKey: "…", Code: "id_not_string", Message: "userId must be a string; send it in quotes", Field: "userId", Type: "track",
 			MessageID: "m1", Count: 1, Sample: []byte(`{"type":"track","messageId":"m1","userId":7,"event":"éé`), Truncated: true},
 		{At: now, WriteKey: "nobo…", Code: "project_not_found", Message: "no source has the write key nobo…", Type: "track", Count: 1, Sample: []byte{}},
 		{At: now, SourceID: "src_web", WriteKey: "…", Code: "invalid_json", Message: "not valid JSON at byte 0: no value begins like this", Type: "track", Count: 1, Sample: []byte("nonsense")},
+		{At: now, Code: "invalid_json", Message: `not valid JSON at byte 0: no value begins like this; its Content-Encoding is "br", only gzip is understood`, Type: "track", Count: 1, Sample: []byte{}},
 	}
 	got := f.rejected.take()
-	if len(got) == 3 {
+	if len(got) == len(want) {
 		if n := len(got[0].Sample); n < 55 || n > 60 {
 			t.Errorf("a sample of %d bytes", n)
 		}

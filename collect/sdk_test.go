@@ -199,6 +199,7 @@ func TestClientAddress(t *testing.T) {
 		{"device, withheld", "/v1/t", `{` + own + `,"context":{"ip":null}}`, "203.0.113.9:1", "", `null`},
 		{"server", "/v1/track", `{` + own + `}`, "203.0.113.9:1", "", ``},
 		{"server, direct", "/v1/track", `{` + own + `,"context":{"direct":true}}`, "203.0.113.9:1", "", `"203.0.113.9"`},
+		{"server, direct in disguise", "/v1/track", `{` + own + `,"context":{"d\u0069rect":true}}`, "203.0.113.9:1", "", `"203.0.113.9"`},
 		{"server, not direct", "/v1/track", `{` + own + `,"context":{"direct":false}}`, "203.0.113.9:1", "", ``},
 		{"batch of servers", "/v1/batch", batch(``), "203.0.113.9:1", "", ``},
 		{"batch of devices", "/v1/b", batch(``), "203.0.113.9:1", "", `"203.0.113.9"`},

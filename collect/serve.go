@@ -200,7 +200,9 @@ func (c *Collector) trusted(a netip.Addr) bool {
 func (c *Collector) take(r *http.Request, rt route) answer {
 	held := &hold{c: c}
 	defer held.release()
-	in := &intake{c: c, route: rt, request: r, key: basicUser(r)}
+	in := c.intake()
+	defer c.forget(in)
+	in.route, in.request, in.key = rt, r, basicUser(r)
 	body, err := c.read(r, held)
 	in.now = c.config.Clock.Now()
 	if err == nil {
@@ -267,6 +269,9 @@ func (in *intake) unread(err error) answer {
 	case errors.As(err, &u):
 		if in.from == nil {
 			in.from = in.c.config.Workspace.Current().SourceByWriteKey(in.key)
+		}
+		if in.from == nil {
+			u.sample = "" // nobody could be shown it
 		}
 		in.c.reject(in.rejection(), refusal{code: u.code, message: u.message}, 1, u.sample)
 		return bad(u.code, u.message)

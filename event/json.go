@@ -32,31 +32,29 @@ const fewKeys = 64
 // Bytes that are not UTF-8 are not looked for; see ValidUTF8.
 func CheckJSON(b []byte) (repeated bool, err error) {
 	c := checker{b: b, seed: maphash.MakeSeed()}
-	c.hashes = c.store[:0]
 	if at, why := c.value(); why != "" {
 		return false, fault.New(fault.Invalid, "not valid JSON at byte %d: %s", at, why)
 	}
 	return c.repeated, nil
 }
 
-// checker reads one JSON value from its beginning to its end.
+// checker reads one JSON value from its beginning to its end. What it keeps of
+// the objects that are open lies on the stack of value.
 type checker struct {
 	b        []byte
 	seed     maphash.Seed
-	levels   [MaxDepth]level // the objects and arrays that are open
-	hashes   []uint32        // of the keys of the open objects, outermost first
-	store    [128]uint32     // what hashes lies in, mostly
 	repeated bool
-}
-
-type level struct {
-	keys   int // where in hashes the keys of the object begin
-	object bool
 }
 
 // value reads the value and what surrounds it. It returns what is wrong and at
 // which byte, or the empty string.
 func (c *checker) value() (at int, why string) {
+	const array = -1
+	var (
+		levels [MaxDepth]int32 // of each that is open: array, or where in hashes the keys of the object begin
+		store  [128]uint32     // what hashes lies in, mostly
+		hashes = store[:0]     // of the keys of the open objects, outermost first
+	)
 	b, i, depth := c.b, 0, 0
 	for {
 		// Here a value begins.
@@ -73,18 +71,18 @@ func (c *checker) value() (at int, why string) {
 				return i, "it nests too deep"
 			}
 			object := ch == '{'
-			c.levels[depth] = level{keys: len(c.hashes), object: object}
-			depth++
 			if i = skipSpace(b, i+1); i < len(b) && (object && b[i] == '}' || !object && b[i] == ']') {
-				depth--
 				i++
 				break
 			}
+			levels[depth] = array
 			if object {
-				if i, why = c.key(i, depth); why != "" {
+				levels[depth] = int32(len(hashes))
+				if hashes, i, why = c.key(hashes, len(hashes), i); why != "" {
 					return i, why
 				}
 			}
+			depth++
 			continue
 		case ch == '-' || ch >= '0' && ch <= '9':
 			if i, why = skipNumber(b, i); why != "" {
@@ -107,22 +105,22 @@ func (c *checker) value() (at int, why string) {
 				}
 				return i, ""
 			}
-			top := c.levels[depth-1]
+			keys := int(levels[depth-1])
 			switch {
 			case i == len(b):
 				return i, "an object or array is not closed"
 			case b[i] == ',':
-				if i++; top.object {
-					if i, why = c.key(skipSpace(b, i), depth); why != "" {
+				if i++; keys != array {
+					if hashes, i, why = c.key(hashes, keys, skipSpace(b, i)); why != "" {
 						return i, why
 					}
 				}
 				more = true
-			case top.object && b[i] == '}':
-				c.hashes = c.hashes[:top.keys]
+			case keys != array && b[i] == '}':
+				hashes = hashes[:keys]
 				depth--
 				i++
-			case !top.object && b[i] == ']':
+			case keys == array && b[i] == ']':
 				depth--
 				i++
 			default:
@@ -132,29 +130,30 @@ func (c *checker) value() (at int, why string) {
 	}
 }
 
-// key reads the key at i, of the innermost object, and its colon.
-func (c *checker) key(i, depth int) (end int, why string) {
+// key reads the key at i and its colon. The keys of its object begin at keys in
+// hashes; that of this one is added.
+func (c *checker) key(hashes []uint32, keys, i int) (_ []uint32, end int, why string) {
 	b := c.b
 	if i == len(b) || b[i] != '"' {
-		return i, "want a key in double quotes"
+		return hashes, i, "want a key in double quotes"
 	}
 	end, why = skipString(b, i+1)
 	if why != "" {
-		return end, why
+		return hashes, end, why
 	}
 	if !c.repeated {
 		name := b[i+1 : end-1]
 		hash := uint32(maphash.Bytes(c.seed, name))
-		mine := c.hashes[c.levels[depth-1].keys:]
+		mine := hashes[keys:]
 		// An escape may hide any character: "\u0061" is "a".
 		c.repeated = len(mine) == fewKeys || slices.Contains(mine, hash) || bytes.IndexByte(name, '\\') >= 0
-		c.hashes = append(c.hashes, hash)
+		hashes = append(hashes, hash)
 	}
 	end = skipSpace(b, end)
 	if end == len(b) || b[end] != ':' {
-		return end, "want a colon"
+		return hashes, end, "want a colon"
 	}
-	return end + 1, ""
+	return hashes, end + 1, ""
 }
 
 func skipSpace(b []byte, i int) int {
