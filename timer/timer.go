@@ -3,6 +3,7 @@ package timer
 import (
 	"bytes"
 	"cmp"
+	"math"
 	"slices"
 
 	"kith/fault"
@@ -12,7 +13,7 @@ import (
 // Room is the room byte of timers' keys; see docs/keys.md.
 const Room = 't'
 
-// format is the first byte of a timer's value.
+// format is the first byte of a timer's value, and of the floor's.
 const format = 1
 
 // Never is the instant of a timer that is not armed.
@@ -27,10 +28,14 @@ type Due struct {
 
 // Pass arms, disarms and takes timers within one transaction. It reads timers
 // ahead, a few at first and then more, so that asking before every record
-// whether one is due costs nothing, and firing many costs few scans.
+// whether one is due costs nothing, and firing many costs few scans. A floor
+// below which no timer is armed keeps scans from passing over those that have
+// fired: stores keep deleted keys for a while, and a queue's are all in front.
 type Pass struct {
 	tx    kv.Tx
 	stem  kv.Key
+	floor int64
+	known bool  // floor has been read
 	ahead []Due // the first timers in their order; all up to the last of them
 	all   bool  // ahead holds every timer there is
 	read  int   // how many timers the next scan reads
@@ -54,6 +59,14 @@ func (p *Pass) Arm(d Due) error {
 		d.Subject = bytes.Clone(d.Subject)
 		p.ahead = slices.Insert(p.ahead, i, d)
 	}
+	if err := p.readFloor(); err != nil {
+		return err
+	}
+	if d.At < p.floor {
+		if err := p.setFloor(d.At); err != nil {
+			return err
+		}
+	}
 	return p.tx.Set(p.key(d), []byte{format})
 }
 
@@ -69,7 +82,10 @@ func (p *Pass) Disarm(d Due) error {
 // of (due, owner, subject), or nil when there is none.
 func (p *Pass) Take(now int64) (*Due, error) {
 	if len(p.ahead) == 0 && !p.all {
-		due, err := scan(p.tx, p.stem, p.read)
+		if err := p.readFloor(); err != nil {
+			return nil, err
+		}
+		due, err := scan(p.tx, p.stem, p.floor, p.read)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +96,43 @@ func (p *Pass) Take(now int64) (*Due, error) {
 	}
 	d := p.ahead[0]
 	p.ahead = p.ahead[1:]
+	if d.At > p.floor { // it was the first, so none is armed before it
+		if err := p.setFloor(d.At); err != nil {
+			return nil, err
+		}
+	}
 	return &d, p.tx.Delete(p.key(d))
+}
+
+func (p *Pass) readFloor() (err error) {
+	if !p.known {
+		p.floor, err = floor(p.tx, p.stem)
+		p.known = err == nil
+	}
+	return err
+}
+
+func (p *Pass) setFloor(at int64) error {
+	p.floor = at
+	return p.tx.Set(p.stem, kv.Value{format}.Varint(at))
+}
+
+// floor returns an instant before which no timer is armed. Its key is the stem
+// alone, which no scan from a floor on meets.
+func floor(r kv.Reader, stem kv.Key) (int64, error) {
+	value, err := r.Get(stem)
+	if err != nil || value == nil {
+		return math.MinInt64, err
+	}
+	fields := kv.FieldsOf(value)
+	if fields.Byte() != format {
+		fields.Fail()
+	}
+	at := fields.Varint()
+	if !fields.OK() {
+		return 0, fault.New(fault.Internal, "the floor of the timers is damaged")
+	}
+	return at, nil
 }
 
 // compare orders timers as they fire.
@@ -90,17 +142,21 @@ func compare(a, b Due) int {
 
 // Next returns the earliest timer of a space and epoch, or nil.
 func Next(r kv.Reader, space, epoch uint32) (*Due, error) {
-	due, err := scan(r, kv.EpochKey(space, epoch, Room), 1)
+	stem := kv.EpochKey(space, epoch, Room)
+	from, err := floor(r, stem)
+	if err != nil {
+		return nil, err
+	}
+	due, err := scan(r, stem, from, 1)
 	if err != nil || len(due) == 0 {
 		return nil, err
 	}
 	return &due[0], nil
 }
 
-// scan reads the first n timers.
-func scan(r kv.Reader, stem kv.Key, n int) ([]Due, error) {
-	rng := kv.Prefix(stem)
-	rng.Limit = n
+// scan reads the first n timers due at from or later.
+func scan(r kv.Reader, stem kv.Key, from int64, n int) ([]Due, error) {
+	rng := kv.Range{From: stem.Clone().Int64(from), To: kv.PrefixEnd(stem), Limit: n}
 	var due []Due
 	for pair, err := range r.Scan(rng) {
 		if err != nil {

@@ -12,8 +12,10 @@ import (
 
 	"pgregory.net/rapid"
 
+	"kith/fault"
 	"kith/kv"
 	"kith/kv/memkv"
+	"kith/kv/pebblekv"
 	"kith/timer"
 )
 
@@ -346,18 +348,69 @@ func TestModel(t *testing.T) {
 	})
 }
 
-func TestDamagedKey(t *testing.T) {
+// TestArmBelowTheFloor arms an instant before the last that fired, in a pass of
+// its own: it fires all the same.
+func TestArmBelowTheFloor(t *testing.T) {
 	db := memkv.New()
-	err := db.Update(t.Context(), "loop/3/9", kv.Lazy, func(tx kv.Tx) error {
-		if err := tx.Set(kv.EpochKey(space, epoch, timer.Room).Uint32(1), []byte{1}); err != nil {
-			return err
-		}
-		if d, err := timer.NewPass(tx, space, epoch).Take(1); err == nil {
-			t.Errorf("a damaged key was taken as %s", show(d))
-		}
+	pass(t, db, func(p *timer.Pass) error {
+		arm(t, p, due(100, 'a', ""), due(300, 'a', ""))
+		same(t, "at 200", take(t, p, 200), "100a")
 		return nil
 	})
+	pass(t, db, func(p *timer.Pass) error { arm(t, p, due(50, 'b', "")); return nil })
+	if got := next(t, db, epoch); got != "50b" {
+		t.Errorf("the next is %s", got)
+	}
+	pass(t, db, func(p *timer.Pass) error {
+		same(t, "at 200", take(t, p, 200), "50b")
+		same(t, "at 300", take(t, p, 300), "300a")
+		return nil
+	})
+}
+
+func TestDamage(t *testing.T) {
+	stem := kv.EpochKey(space, epoch, timer.Room)
+	for name, pair := range map[string]kv.Pair{
+		"a short key":         {Key: stem.Clone().Uint32(1 << 31), Value: []byte{1}},
+		"an empty floor":      {Key: stem, Value: []byte{}},
+		"a floor of format 9": {Key: stem, Value: []byte{9, 0}},
+		"a floor cut short":   {Key: stem, Value: []byte{1}},
+	} {
+		db := memkv.New()
+		err := db.Update(t.Context(), "loop/3/9", kv.Lazy, func(tx kv.Tx) error {
+			if err := tx.Set(pair.Key, pair.Value); err != nil {
+				return err
+			}
+			if d, err := timer.NewPass(tx, space, epoch).Take(1); !fault.Is(err, fault.Internal) {
+				t.Errorf("%s: took %s, %v, want fault.Internal", name, show(d), err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSteady arms and fires as many timers in each batch: one operation is
+// one timer. What has fired must not slow down what fires next.
+func BenchmarkSteady(b *testing.B) {
+	const batch, ahead = 500, 100_000
+	db, err := pebblekv.Open(b.TempDir(), pebblekv.Options{})
 	if err != nil {
-		t.Fatal(err)
+		b.Fatal(err)
+	}
+	defer db.Close()
+	now := int64(0)
+	b.ResetTimer()
+	for done := 0; done < b.N; done += batch {
+		pass(b, db, func(p *timer.Pass) error {
+			for i := range batch {
+				now++
+				take(b, p, now)
+				arm(b, p, due(now+ahead, 'a', fmt.Sprintf("%016d", i)))
+			}
+			return nil
+		})
 	}
 }

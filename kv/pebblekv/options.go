@@ -13,7 +13,7 @@ import (
 // memory to spare.
 type Options struct {
 	// CacheBytes is how much is kept in memory of what was read. Zero means
-	// 64 MiB.
+	// 128 MiB.
 	CacheBytes int64
 	// MemTableBytes is how much is gathered in memory before it is written out
 	// sorted. Twice as much may be in memory while that happens. More means
@@ -33,7 +33,7 @@ const format = pebble.FormatValueSeparation
 
 func (o Options) pebble() *pebble.Options {
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = 128 << 20
 	}
 	if o.MemTableBytes <= 0 {
 		o.MemTableBytes = 64 << 20
@@ -42,9 +42,10 @@ func (o Options) pebble() *pebble.Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &pebble.Options{
-		FS:                          o.fs,
-		FormatMajorVersion:          format,
-		CacheSize:                   o.CacheBytes,
+		FS:                 o.fs,
+		FormatMajorVersion: format,
+		// Pebble takes the memory of pending writes out of the cache.
+		CacheSize:                   o.CacheBytes + 2*int64(o.MemTableBytes),
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: 4,
 		// A write costs less when few, large runs are merged rarely; point

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -130,9 +132,12 @@ func (db *DB) commit(t *tx, d kv.Durability) error {
 	return nil
 }
 
+// write commits what t wrote. In the order of the keys it goes faster into
+// Pebble's memory.
 func (db *DB) write(t *tx, opts *pebble.WriteOptions) error {
 	batch := db.pebble.NewBatchWithSize(t.guard.Bytes() + 16*len(t.writes) + 64)
-	for key, w := range t.writes {
+	for _, key := range slices.Sorted(maps.Keys(t.writes)) {
+		w := t.writes[key]
 		if w.deleted {
 			op := batch.DeleteDeferred(len(key))
 			copy(op.Key, key)
