@@ -217,13 +217,10 @@ func (p *pass) newest(id event.ProfileID) (*node, error) {
 }
 
 // put makes a profile's new version, which the caller has filled in, the
-// newest.
+// newest. A record makes at most one.
 func (p *pass) put(n *node) {
 	before := p.nodes[n.ID]
 	n.seq, n.before, n.written = p.seq, before, true
-	if before != nil && before.seq == p.seq {
-		n.before = before.before // nobody can ask for a version inside a record
-	}
 	if before == nil || !before.written {
 		p.changed = append(p.changed, n.ID)
 	}
