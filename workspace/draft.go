@@ -22,6 +22,8 @@ type Draft struct {
 	TrackingPlans []TrackingPlan
 	Audiences     []Audience
 
+	// Base is the number of the snapshot that this is a copy of.
+	Base uint64
 	// At is the instant of the change.
 	At time.Time
 

@@ -308,7 +308,7 @@ func (s *Store) draft(base *Snapshot) (*Draft, error) {
 	return &Draft{
 		Name: c.Name, Slug: c.Slug, Spaces: c.Spaces, Sources: c.Sources, Destinations: c.Destinations,
 		TrackingPlans: c.TrackingPlans, Audiences: c.Audiences,
-		At: s.o.Clock.Now(), names: namer{random: s.o.Random},
+		Base: base.Number, At: s.o.Clock.Now(), names: namer{random: s.o.Random},
 	}, nil
 }
 
