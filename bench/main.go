@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+)
+
+// scenario is one thing to measure.
+type scenario struct {
+	name string
+	run  func(*bench, context.Context) error
+}
+
+var scenarios = []scenario{
+	{"disk", (*bench).disk},
+	{"collect", (*bench).collect},
+	{"row", (*bench).row},
+	{"throughput", (*bench).throughput},
+	{"latency", (*bench).latency},
+}
+
+// bench is a run of some scenarios.
+type bench struct {
+	binary string
+	dir    string // each scenario makes a folder of its own in it
+	span   time.Duration
+	people int
+	// cpuProfile is where the first case of row writes its profile.
+	cpuProfile string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	binary := flag.String("kith", "bin/kith", "the binary to measure")
+	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, row, throughput, latency; default all")
+	span := flag.Duration("for", 10*time.Second, "how long each load lasts")
+	people := flag.Int("people", 100_000, "how many people the events are about")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file")
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "kith-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // what is left is in the temporary folder
+	b := &bench{binary: *binary, dir: dir, span: *span, people: *people, cpuProfile: *profile}
+	if _, err := os.Stat(b.binary); err != nil {
+		return fmt.Errorf("%w: run make build first", err)
+	}
+	wanted := strings.Split(*only, ",")
+	for _, s := range scenarios {
+		if *only != "" && !slices.Contains(wanted, s.name) {
+			continue
+		}
+		if err := s.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// sink is a webhook that counts what it gets, and how long it took to come.
+type sink struct {
+	url      string
+	server   *http.Server
+	requests atomic.Int64
+	events   atomic.Int64
+
+	mu      sync.Mutex
+	watch   bool            // read the events, not only count them
+	latency []time.Duration // from an event's own timestamp to its arrival
+	changes []time.Duration // the same for audience changes
+}
+
+func newSink() (*sink, error) {
+	s := &sink{}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s.url = "http://" + listener.Addr().String() + "/"
+	s.server = &http.Server{Handler: s, ReadHeaderTimeout: time.Second}
+	go s.server.Serve(listener) //nolint:errcheck // it ends with Close
+	return s, nil
+}
+
+// ServeHTTP takes one event or an array of them.
+func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	now := time.Now()
+	s.requests.Add(1)
+	s.mu.Lock()
+	watch := s.watch
+	s.mu.Unlock()
+	if !watch {
+		// Every event has one messageId, and no property is called so.
+		s.events.Add(int64(bytes.Count(body, []byte(`"messageId":"`))))
+		return
+	}
+	root := gjson.ParseBytes(body)
+	items := []gjson.Result{root}
+	if root.IsArray() {
+		items = root.Array()
+	}
+	s.events.Add(int64(len(items)))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, item := range items {
+		sent, err := time.Parse(time.RFC3339Nano, item.Get("originalTimestamp").String())
+		if err != nil {
+			continue
+		}
+		if item.Get("context.personas").Exists() {
+			s.changes = append(s.changes, now.Sub(sent))
+		} else {
+			s.latency = append(s.latency, now.Sub(sent))
+		}
+	}
+}
+
+// watching sets whether events are read, and forgets the latencies so far.
+func (s *sink) watching(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watch, s.latency, s.changes = on, nil, nil
+}
+
+// latencies returns what was seen since watching began, sorted.
+func (s *sink) latencies() (events, changes result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slices.Sort(s.latency)
+	slices.Sort(s.changes)
+	return result{latency: s.latency}, result{latency: s.changes}
+}
+
+func (s *sink) close() { s.server.Close() }
+
+// bare is the limit that collect is compared with: a server that reads the
+// body and answers 200.
+func bare() (url string, stop func(), err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"success": true}`) //nolint:errcheck // the client may be gone
+	})}
+	go server.Serve(listener) //nolint:errcheck // it ends with Close
+	return "http://" + listener.Addr().String(), func() { server.Close() }, nil
+}
