@@ -5,12 +5,13 @@ import (
 	"iter"
 )
 
-// Limits every driver holds its callers to. Exceeding one is a fault.Invalid
-// error from the call that exceeded it; the transaction is then rolled back.
+// Limits every driver holds its callers to. Exceeding one, or writing an empty
+// key, is a fault.Invalid error from the call that did it; the transaction is
+// then rolled back, also when fn swallows the error.
 const (
 	MaxKeyBytes   = 4 << 10  // one key
 	MaxValueBytes = 64 << 20 // one value
-	MaxTxBytes    = 96 << 20 // keys and values written in one transaction
+	MaxTxBytes    = 96 << 20 // keys and values that a transaction leaves to commit
 )
 
 // Fence names an owner of state: a space's loop at an epoch, a destination's
@@ -29,7 +30,10 @@ const (
 	Lazy    Durability = false
 )
 
-// DB is an ordered store. All methods are safe for concurrent use.
+// DB is an ordered store. All methods are safe for concurrent use. A context
+// that is done before fn runs, also while waiting for the fence, is a
+// fault.Unavailable error that wraps the context's; once fn runs the context
+// is its own business.
 type DB interface {
 	// View calls fn with one unchanging moment of the store. fn should be
 	// short: drivers may hold back clean-up while it runs.

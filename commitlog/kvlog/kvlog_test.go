@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -144,6 +145,53 @@ func TestFaults(t *testing.T) {
 	if want += "last "; got != want {
 		t.Errorf("the log holds %s\nwant %s", got, want)
 	}
+}
+
+// TestCrash crashes the store while appends run: what was acknowledged is in
+// the log that is left.
+func TestCrash(t *testing.T) {
+	db := memkv.New()
+	defer db.Close()
+	l := open(t, db, kvlog.Options{})
+	defer l.Close()
+	var acked atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := l.Append(context.Background(), commitlog.Payload{Count: 1, Data: []byte("x")}); err != nil {
+					t.Error(err)
+					return
+				}
+				acked.Add(1)
+			}
+		})
+	}
+	for i := range int64(20) {
+		for acked.Load() < 10*i {
+			runtime.Gosched()
+		}
+		before := acked.Load()
+		left := db.Crash(0)
+		again := open(t, left, kvlog.Options{})
+		if end := again.End(); int64(end) < before {
+			t.Errorf("the log that is left ends at %d, though %d records were acknowledged", end, before)
+		}
+		if blocks, err := again.Read(t.Context(), 0, 1<<20); err != nil || len(blocks) != int(again.End()) {
+			t.Errorf("the log that is left has %d blocks and ends at %d, %v", len(blocks), again.End(), err)
+		}
+		if err := errors.Join(again.Close(), left.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
 }
 
 // TestReadersSeeOnlyWhatIsDurable looks at the log at the moment when a commit

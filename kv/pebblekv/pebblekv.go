@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -136,7 +134,7 @@ func (db *DB) commit(t *tx, d kv.Durability) error {
 // Pebble's memory.
 func (db *DB) write(t *tx, opts *pebble.WriteOptions) error {
 	batch := db.pebble.NewBatchWithSize(t.guard.Bytes() + 16*len(t.writes) + 64)
-	for _, key := range slices.Sorted(maps.Keys(t.writes)) {
+	for key := range t.keys() {
 		w := t.writes[key]
 		if w.deleted {
 			op := batch.DeleteDeferred(len(key))

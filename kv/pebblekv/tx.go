@@ -3,6 +3,7 @@ package pebblekv
 import (
 	"bytes"
 	"iter"
+	"slices"
 
 	"github.com/google/btree"
 
@@ -174,6 +175,16 @@ func (t *tx) sort() {
 		t.sorted.ReplaceOrInsert(key)
 	}
 	t.unsorted = t.unsorted[:0]
+}
+
+// keys yields all written keys in order.
+func (t *tx) keys() iter.Seq[string] {
+	if t.sorted == nil {
+		slices.Sort(t.unsorted)
+		return slices.Values(t.unsorted)
+	}
+	t.sort()
+	return func(yield func(string) bool) { t.sorted.Ascend(btree.ItemIteratorG[string](yield)) }
 }
 
 // pending stands at a written key of a range, or is not valid. It looks its
