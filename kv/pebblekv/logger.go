@@ -1,6 +1,7 @@
 package pebblekv
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -11,7 +12,11 @@ import (
 type logger struct{ to *slog.Logger }
 
 // Infof is Pebble's diary; it is for debugging.
-func (l logger) Infof(format string, args ...any) { l.to.Debug(fmt.Sprintf(format, args...)) }
+func (l logger) Infof(format string, args ...any) {
+	if l.to.Enabled(context.Background(), slog.LevelDebug) {
+		l.to.Debug(fmt.Sprintf(format, args...))
+	}
+}
 
 func (l logger) Errorf(format string, args ...any) { l.to.Error(fmt.Sprintf(format, args...)) }
 
