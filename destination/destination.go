@@ -74,6 +74,11 @@ type Outcome struct {
 	// After is how long the remote side asks to wait, with Retry; zero leaves
 	// it to the caller.
 	After time.Duration
+	// Regardless says, with Permanent, that the remote side refuses whatever
+	// the events are: wrong credentials, a wrong address. Otherwise a batch
+	// that is refused as a whole is sent again in smaller ones, to find the
+	// event that it is refused for.
+	Regardless bool
 }
 
 // All returns the same outcome for each of n items.

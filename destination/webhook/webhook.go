@@ -76,7 +76,7 @@ func (w *webhook) post(ctx context.Context, items []destination.Item) destinatio
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {
-		return destination.Outcome{Status: destination.Permanent, Reason: "the request cannot be made of these settings"}
+		return destination.Outcome{Status: destination.Permanent, Regardless: true, Reason: "the request cannot be made of these settings"}
 	}
 	req.Header = w.header.Clone()
 	if len(w.secret) > 0 {
@@ -137,7 +137,17 @@ func (w *webhook) answered(resp *http.Response) destination.Outcome {
 		code >= 500 && code != http.StatusNotImplemented:
 		return destination.Outcome{Status: destination.Retry, Reason: reason, After: w.retryAfter(resp.Header.Get("Retry-After"))}
 	}
-	return destination.Outcome{Status: destination.Permanent, Reason: reason}
+	return destination.Outcome{Status: destination.Permanent, Reason: reason, Regardless: !aboutEvents(code)}
+}
+
+// aboutEvents reports whether a refusal may be because of what was sent, and
+// not because of where and by whom.
+func aboutEvents(code int) bool {
+	switch code {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
 }
 
 // excerpt returns the beginning of what the server said, on one line and
@@ -162,7 +172,7 @@ func (w *webhook) failed(ctx context.Context, err error) destination.Outcome {
 	o := destination.Outcome{Status: destination.Retry, Reason: w.mask.Replace(err.Error())}
 	switch {
 	case fault.Is(err, fault.Denied), fault.Is(err, fault.Permanent):
-		o.Status = destination.Permanent
+		o.Status, o.Regardless = destination.Permanent, true
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		o.Reason = "the server did not answer in time"
 	case ctx.Err() != nil:
