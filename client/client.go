@@ -79,8 +79,8 @@ func bearer(token string) auth {
 
 func basic(user string) auth { return func(r *http.Request) { r.SetBasicAuth(user, "") } }
 
-// do sends a request and reads a JSON answer into out. in is sent as JSON,
-// unless it is a []byte or string, which is sent as it is.
+// do sends a request and reads a JSON answer into out, or any answer into a
+// *[]byte. in is sent as JSON; a []byte is JSON already.
 func (c *Client) do(ctx context.Context, method, path string, allow auth, in, out any) error {
 	response, err := c.send(ctx, method, path, allow, in)
 	if err != nil {
@@ -116,13 +116,10 @@ func read(r io.Reader) ([]byte, error) {
 // send sends a request and returns a 2xx answer, whose body the caller closes.
 func (c *Client) send(ctx context.Context, method, path string, allow auth, in any) (*http.Response, error) {
 	var body io.Reader
-	contentType := "application/json"
 	switch in := in.(type) {
 	case nil:
 	case []byte:
 		body = bytes.NewReader(in)
-	case string:
-		body, contentType = strings.NewReader(in), "application/yaml"
 	default:
 		b, err := json.Marshal(in)
 		if err != nil {
@@ -135,7 +132,7 @@ func (c *Client) send(ctx context.Context, method, path string, allow auth, in a
 		return nil, fault.Wrap(fault.Invalid, err)
 	}
 	if in != nil {
-		request.Header.Set("Content-Type", contentType)
+		request.Header.Set("Content-Type", "application/json")
 	}
 	allow(request)
 	response, err := c.http.Do(request)

@@ -19,6 +19,7 @@ type Page struct {
 	Limit   int    // zero leaves it to the server
 	Next    string // the cursor that the part before has given
 	Include string // names or types, separated by commas
+	Class   string // of traits: "audience" or "computed_trait"
 	Verbose bool
 }
 
@@ -47,6 +48,7 @@ type ProfileEvent struct {
 	SourceID    string          `json:"source_id"`
 	Timestamp   string          `json:"timestamp"`
 	Properties  json.RawMessage `json:"properties"`
+	Context     json.RawMessage `json:"context,omitempty"`
 	ExternalIDs []ExternalID    `json:"external_ids"`
 }
 
@@ -121,6 +123,9 @@ func (c *Client) profile(ctx context.Context, p Profile, what string, page Page,
 	}
 	if page.Include != "" {
 		q.Set("include", page.Include)
+	}
+	if page.Class != "" {
+		q.Set("class", page.Class)
 	}
 	if page.Verbose {
 		q.Set("verbose", "true")
