@@ -183,7 +183,7 @@ func (b *Builder) next(ctx context.Context, reg *registry) (bool, error) {
 		b.cfg.Logger.Info("computing audiences", "space", b.cfg.Space, "audiences", len(group), "history", at.To)
 		return true, b.advance(ctx, func(reg *registry) { reg.move(at.Builds, waiting, joining) }, at)
 	}
-	if old := reg.in(retired); len(old) > 0 {
+	if old := reg.over(); len(old) > 0 {
 		return true, b.advance(ctx, nil, &cursor{Task: taskClear, Builds: numbers(old)})
 	}
 	if reg.Litter {

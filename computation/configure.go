@@ -82,7 +82,7 @@ func (r *registry) configure(rec *pipeline.Record, space *workspace.Space) {
 			b.State = retired
 		case a == nil:
 		case !a.Enabled && b.State == live:
-			b.State, b.Announcing = frozen, false
+			b.State = frozen // what is still to be announced is so once it is enabled again
 		case !a.Enabled && b.State != frozen:
 			b.State = retired
 		}

@@ -123,13 +123,14 @@ func (p *pass) cell(w *person, a *aggregate) (*cell, error) {
 	return c, err
 }
 
-// enrol makes a profile a member of a build, or ends that, in the index of
-// members.
-func (p *pass) enrol(build uint32, id event.ProfileID, member bool) error {
-	if member {
-		p.sizes[build]++
-		return p.batch.Tx.Set(p.keys.member(build, id), []byte{memberFormat})
-	}
+// enrol writes a profile into the index of a build's members.
+func (p *pass) enrol(build uint32, id event.ProfileID, since int64) error {
+	p.sizes[build]++
+	return p.batch.Tx.Set(p.keys.member(build, id), kv.Value{memberFormat}.Varint(since))
+}
+
+// strike takes a profile out of it.
+func (p *pass) strike(build uint32, id event.ProfileID) error {
 	p.sizes[build]--
 	return p.batch.Tx.Delete(p.keys.member(build, id))
 }

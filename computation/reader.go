@@ -117,7 +117,7 @@ func (d Reader) Status(r kv.Reader, space, epoch uint32, a *workspace.Audience) 
 	var s Status
 	standing := g.registry.standing(a.ID)
 	if standing != nil {
-		s.Version, s.Announcing = standing.Audience.Version, standing.Announcing
+		s.Version, s.Announcing = standing.Audience.Version, standing.Announcing && standing.State == live
 		if s.Size, err = size(r, k, standing.Number); err != nil {
 			return Status{}, err
 		}
@@ -177,9 +177,21 @@ func (d Reader) Size(r kv.Reader, space, epoch uint32, audience string) (int64, 
 	return size(r, keys{space, epoch}, b.Number)
 }
 
-// Members returns members of an audience in the order of their ids, at most
+// Member is a profile in an audience.
+type Member struct {
+	Profile event.ProfileID
+	Since   int64 // when it entered, in milliseconds
+}
+
+// Members returns the ids of members of an audience in their order, at most
 // limit of them behind after. There are none while it has never been live.
 func (d Reader) Members(r kv.Reader, space, epoch uint32, audience string, after event.ProfileID, limit int) ([]event.ProfileID, error) {
+	list, err := d.List(r, space, epoch, audience, after, limit)
+	return ids(list), err
+}
+
+// List is Members with the instants at which they entered.
+func (d Reader) List(r kv.Reader, space, epoch uint32, audience string, after event.ProfileID, limit int) ([]Member, error) {
 	if limit < 1 {
 		return nil, fault.New(fault.Invalid, "members are listed at least one at a time")
 	}

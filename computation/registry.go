@@ -56,7 +56,8 @@ type build struct {
 	References []Reference `json:"references,omitempty"`
 	// Before are the builds of the audience that came earlier, oldest first.
 	Before []uint32 `json:"before,omitempty"`
-	// Announcing says that members made quietly are still being announced.
+	// Announcing says that changes that were found quietly have not all been
+	// announced.
 	Announcing bool   `json:"announcing,omitempty"`
 	Failure    string `json:"failure,omitempty"`
 }
@@ -156,11 +157,12 @@ func (b *build) wants(a *query.Aggregate) *aggregate {
 }
 
 // find returns the aggregate from which want is read: the newest that is whole
-// and covers it, else the newest that covers it, else nil.
+// and covers it, else the oldest that covers it, which is the one that is
+// joined together with the build that wants it; nil when there is none.
 func (r *registry) find(want *aggregate) *aggregate {
 	var best *aggregate
 	for _, a := range r.Aggregates {
-		if a.covers(want) && (best == nil || a.Whole || !best.Whole) {
+		if a.covers(want) && (best == nil || a.Whole) {
 			best = a
 		}
 	}
@@ -239,6 +241,21 @@ func (r *registry) standing(audience string) *build {
 		}
 	}
 	return nil
+}
+
+// over returns the retired builds of which nothing is needed any more. What
+// their members were told is, until a build that follows them has taken it
+// over.
+func (r *registry) over() []*build {
+	needed := map[uint32]bool{}
+	for _, b := range r.Builds {
+		if b.Announcing || b.State == waiting || b.State == joining || b.State == settling {
+			for _, earlier := range b.Before {
+				needed[earlier] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(r.in(retired), func(b *build) bool { return needed[b.Number] })
 }
 
 func (r *registry) encode() (kv.Value, error) {

@@ -32,8 +32,11 @@ func (t *turn) take() error {
 	}
 	t.out, t.spare = &t.spare[0], t.spare[1:]
 	*t.out = Outcome{Profile: t.who.id, pass: t.pass}
-	t.engine.outcome.Set(t.record, t.out)
-
+	switch t.record.Work.(type) {
+	case part, settle: // quiet: of no concern to the rooms behind
+	default:
+		t.engine.outcome.Set(t.record, t.out)
+	}
 	if t.resolution.Created {
 		t.who.fresh = t.who.page == nil && len(t.who.cells) == 0
 		t.visit(t.graph.fresh)
@@ -238,7 +241,13 @@ func (t *turn) evaluate(d *definition, page *page) error {
 	}
 	if e.member != member {
 		e.member, e.since, t.who.turned = member, t.now, true
-		if err := t.enrol(e.build, t.who.id, member); err != nil {
+		var err error
+		if member {
+			err = t.enrol(e.build, t.who.id, t.now)
+		} else {
+			err = t.strike(e.build, t.who.id)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -263,7 +272,7 @@ func (t *turn) adopt(d *definition, page *page) error {
 		page.remove(earlier)
 		t.who.turned = true
 		if member {
-			if err := t.enrol(earlier, t.who.id, false); err != nil {
+			if err := t.strike(earlier, t.who.id); err != nil {
 				return err
 			}
 		}
@@ -361,12 +370,12 @@ func (t *turn) merge(from event.ProfileID) error {
 		if !old.member {
 			continue
 		}
-		if err := t.enrol(old.build, child.id, false); err != nil {
+		if err := t.strike(old.build, child.id); err != nil {
 			return err
 		}
 		if d == nil && !e.member { // it stands still: whoever was a member stays one
 			e.member, e.since = true, old.since
-			if err := t.enrol(old.build, t.who.id, true); err != nil {
+			if err := t.enrol(old.build, t.who.id, old.since); err != nil {
 				return err
 			}
 		}

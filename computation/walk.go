@@ -72,7 +72,7 @@ func (b *Builder) announce(ctx context.Context, reg *registry, at *cursor) error
 	}
 	return b.advance(ctx, func(reg *registry) {
 		for _, n := range at.Builds {
-			if x := reg.build(n); x != nil {
+			if x := reg.build(n); x != nil && x.State == live {
 				x.Announcing = false
 			}
 		}
@@ -107,9 +107,11 @@ func (b *Builder) nextMembers(ctx context.Context, builds []uint32, at *cursor) 
 			if build > at.Build {
 				at.Build, at.After = build, event.ProfileID{}
 			}
-			if next, err = members(r, b.keys, build, at.After, stepProfiles); err != nil {
+			list, err := members(r, b.keys, build, at.After, stepProfiles)
+			if err != nil {
 				return err
 			}
+			next = ids(list)
 			if len(next) > 0 {
 				at.After = next[len(next)-1]
 				at.Count += len(next)
@@ -122,7 +124,7 @@ func (b *Builder) nextMembers(ctx context.Context, builds []uint32, at *cursor) 
 }
 
 // members returns members of a build in the order of their ids.
-func members(r kv.Reader, k keys, build uint32, after event.ProfileID, limit int) (list []event.ProfileID, err error) {
+func members(r kv.Reader, k keys, build uint32, after event.ProfileID, limit int) (list []Member, err error) {
 	stem := k.members(build)
 	rng := kv.Prefix(stem)
 	rng.Limit = limit
@@ -133,14 +135,24 @@ func members(r kv.Reader, k keys, build uint32, after event.ProfileID, limit int
 		if err != nil {
 			return nil, err
 		}
-		parts := kv.PartsAfter(pair.Key, stem)
-		id := event.ProfileID(parts.Fixed(len(event.ProfileID{})))
-		if !parts.OK() {
+		parts, f := kv.PartsAfter(pair.Key, stem), kv.FieldsOf(pair.Value)
+		m := Member{Profile: event.ProfileID(parts.Fixed(len(event.ProfileID{})))}
+		known := f.Byte() == memberFormat
+		m.Since = f.Varint()
+		if !known || !parts.OK() || !f.OK() {
 			return nil, errStored
 		}
-		list = append(list, id)
+		list = append(list, m)
 	}
 	return list, nil
+}
+
+func ids(members []Member) []event.ProfileID {
+	list := make([]event.ProfileID, len(members))
+	for i := range members {
+		list[i] = members[i].Profile
+	}
+	return list
 }
 
 // clear removes what builds that are over have left in the index of members,

@@ -69,7 +69,7 @@ func (t *turn) release(w release) error {
 		page.remove(number)
 		t.who.turned = true
 		if member {
-			if err := t.enrol(number, t.who.id, false); err != nil {
+			if err := t.strike(number, t.who.id); err != nil {
 				return err
 			}
 		}

@@ -25,33 +25,46 @@ type world struct {
 	row     *rowtest.Row
 	engine  *Engine
 	builder *Builder
-	people  *profile.Profiles
 
 	snapshot workspace.Snapshot
-	seen     int                        // outputs printed
-	outcomes map[string]map[string]bool // what the last record of each profile said of memberships
+	seen     int // outputs printed
 }
 
-func newWorld(t rowtest.T, db kv.DB, more ...pipeline.Stage) *world {
-	var layout pipeline.Layout
-	who := identity.New(&layout)
-	people := profile.New(&layout, who.Slot())
-	engine := New(&layout, who.Slot(), people.Slot())
-	w := &world{t: t, engine: engine, people: people, outcomes: map[string]map[string]bool{}}
-	stages := append([]pipeline.Stage{who, people, engine}, more...)
-	w.row = rowtest.New(t, db, stages...)
-	w.builder = NewBuilder(BuilderConfig{
-		DB: w.row.DB, Loop: w.row.Loop, History: w.row.Archive, Engine: engine, Space: rowtest.Space, Epoch: rowtest.Epoch,
-		Logger: slog.New(slog.DiscardHandler),
-		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {
-			return identity.NewReader(r, space, epoch).People(after, limit)
-		},
-	})
+func newWorld(t rowtest.T, db kv.DB) *world {
+	w := &world{t: t}
+	w.row = rowtest.New(t, db, w.stages()...)
+	w.builder = w.newBuilder()
 	w.snapshot = workspace.Snapshot{
 		Spaces:  []workspace.Space{{ID: "spa_1", Number: rowtest.Space, Slug: "default"}},
 		Sources: []workspace.Source{{ID: "web", SpaceID: "spa_1", Enabled: true}, {ID: "app", SpaceID: "spa_1", Enabled: true}},
 	}
 	return w
+}
+
+// stages makes a row of new stages.
+func (w *world) stages() []pipeline.Stage {
+	var layout pipeline.Layout
+	who := identity.New(&layout)
+	people := profile.New(&layout, who.Slot())
+	w.engine = New(&layout, who.Slot(), people.Slot())
+	return []pipeline.Stage{who, people, w.engine}
+}
+
+func (w *world) newBuilder() *Builder {
+	return NewBuilder(BuilderConfig{
+		DB: w.row.DB, Loop: w.row.Loop, History: w.row.Archive, Engine: w.engine, Space: rowtest.Space, Epoch: rowtest.Epoch,
+		Logger: slog.New(slog.DiscardHandler),
+		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {
+			return identity.NewReader(r, space, epoch).People(after, limit)
+		},
+	})
+}
+
+// restart stops the loop and the Builder, which remember nothing, and starts
+// others.
+func (w *world) restart() {
+	w.row.Restart(w.stages()...)
+	w.builder = w.newBuilder()
 }
 
 func memory() kv.DB { return memkv.New() }

@@ -257,7 +257,7 @@ func (c *checker) extractor(n *Call) (scalar, string, error) {
 		if err != nil {
 			return scalar{}, "", err
 		}
-		return c.trait(name), "the value of a trait", nil
+		return c.trait(name, n.At), "the value of a trait", nil
 	case "property", "context":
 		if c.filter == nil {
 			return scalar{}, "", refuse(n.At, "%s reads an event; it can stand within where(…) only", n.Name)
@@ -296,8 +296,8 @@ func (c *checker) name(n *Call, label string) (string, error) {
 	return "", refuse(n.At, "%s takes one name, as in %s('name')", n.Name, n.Name)
 }
 
-func (c *checker) trait(name string) scalar {
-	t := Trait{Name: name, Path: ParsePath(name)}
+func (c *checker) trait(name string, at Pos) scalar {
+	t := Trait{Name: name, Path: ParsePath(name), At: at}
 	i := addTrait(&c.prog.Traits, t)
 	if c.filter != nil {
 		i = addTrait(&c.filter.Traits, t)

@@ -31,6 +31,7 @@ func (p *Program) String() string { return p.text }
 type Trait struct {
 	Name string // as in the query
 	Path Path
+	At   Pos // where it is read first
 }
 
 // Aggregate is a count of one event: those that pass the filter and whose age

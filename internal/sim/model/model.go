@@ -17,6 +17,7 @@ type Record struct {
 	Time   int64 // effective, in milliseconds
 	// Body is the event's JSON; nil for new rules.
 	Body      []byte
+	Source    string // the id of the source it came from
 	MessageID string // a later event with the same one does not count
 	Rules     []workspace.IdentifierRule
 }

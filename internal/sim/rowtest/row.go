@@ -29,7 +29,8 @@ const (
 // Start is where a Row's clock stands at first.
 func Start() time.Time { return time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC) }
 
-// T is what a Row needs of *testing.T, and has of *rapid.T.
+// T is what a Row needs of *testing.T, and has of *rapid.T: Helper, Cleanup,
+// Error, Errorf, Fatal and Fatalf.
 type T interface {
 	Helper()
 	Cleanup(func())
@@ -55,6 +56,7 @@ type Row struct {
 	resolved  *kvlog.Log
 	snapshots *snapshots
 	sent      int
+	stop      func() // stops the loop and waits for it
 }
 
 // New starts a loop over the stages on db. It stops with the test.
@@ -72,26 +74,44 @@ func New(t T, db kv.DB, stages ...pipeline.Stage) *Row {
 	r.raw = open(kv.SpaceKey(Space, 'r'), "log/raw/1")
 	r.resolved = open(kv.SpaceKey(Space, 'o'), pipeline.Fence(Space, Epoch))
 	r.Archive = archive.New(db, func(uint32) (commitlog.Log, error) { return r.raw, nil })
-	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
-		DB: db, Raw: r.raw, Resolved: r.resolved, Clock: r.Clock, Random: rand.NewChaCha8([32]byte{8}), Snapshots: r.snapshots,
-		Stages: stages, Recorder: r.Archive, Space: Space, Epoch: Epoch, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Loop = loop
-	ended := make(chan error, 1)
-	go func() { ended <- loop.Run(ctx) }()
+	r.start(stages)
 	t.Cleanup(func() {
+		r.stop()
 		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the loop ended with: %v", err)
-		}
 		if err := r.raw.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return r
+}
+
+// start runs a loop over the stages from where the last one left.
+func (r *Row) start(stages []pipeline.Stage) {
+	ctx, cancel := context.WithCancel(context.Background())
+	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
+		DB: r.DB, Raw: r.raw, Resolved: r.resolved, Clock: r.Clock, Random: rand.NewChaCha8([32]byte{8}), Snapshots: r.snapshots,
+		Stages: stages, Recorder: r.Archive, Space: Space, Epoch: Epoch, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.Loop = loop
+	ended := make(chan error, 1)
+	go func() { ended <- loop.Run(ctx) }()
+	r.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.t.Errorf("the loop ended with: %v", err)
+		}
+	}
+}
+
+// Restart stops the loop, whatever it is at, and starts another over the given
+// stages, as a server does that was stopped and started.
+func (r *Row) Restart(stages ...pipeline.Stage) {
+	r.t.Helper()
+	r.stop()
+	r.start(stages)
 }
 
 // Call is an event to send.
