@@ -1,15 +1,20 @@
 # make build   the binary, at bin/kith
+# make demo    a hotel group with simulated guests, until it is stopped
 # make test    formatting, vet, staticcheck, all tests
+# make bench   figures, each beside the limit of this machine
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: build test lint clean
+.PHONY: build demo test lint bench clean
 
 build:
 	@mkdir -p bin
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/kith ./cmd/kith
 
-test: lint
+demo: build demo/node/node_modules
+	bin/kith demo --sdk demo/node $(DEMO)
+
+test: lint demo/node/node_modules e2e/node/node_modules
 	go test -timeout 20m ./...
 	@echo "make test: all tests passed"
 
@@ -18,6 +23,16 @@ lint:
 	if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go tool staticcheck ./...
+
+bench: build
+	go run ./bench -kith bin/kith $(BENCH)
+
+# The Node packages that the demo and the tests send with, as the lock files
+# have them. Without npm they are left out, and what needs them says so.
+%/node/node_modules: %/node/package-lock.json
+	@if command -v npm >/dev/null; then cd $(@D) && npm ci --no-audit --no-fund --loglevel=error; \
+	else echo "npm is not here: going on without the packages of $(@D)"; fi
+	@if [ -d $@ ]; then touch $@; fi
 
 clean:
 	rm -rf bin

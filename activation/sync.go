@@ -107,6 +107,13 @@ func (s *Syncs) start(ctx context.Context, jobs *job.Jobs, space uint32) error {
 	return nil
 }
 
+// Pending returns how many connections of a space have not had their first sync
+// yet.
+func Pending(r kv.Reader, space uint32) (int, error) {
+	all, err := pending(r, space)
+	return len(all), err
+}
+
 // Kind returns the kind of job that a sync is.
 func (s *Syncs) Kind() job.Kind { return job.Kind{Name: SyncKind, Run: s.run} }
 

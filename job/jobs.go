@@ -52,13 +52,13 @@ func New(db kv.DB, clk clock.Clock, logger *slog.Logger, kinds ...Kind) *Jobs {
 // Run resumes the jobs that were running and then runs those that are started,
 // until ctx ends; it returns when all have stopped.
 func (j *Jobs) Run(ctx context.Context) error {
+	j.mu.Lock()
+	j.ctx = ctx // before the list is read: what is started meanwhile is launched by Start
+	j.mu.Unlock()
 	all, err := j.List(ctx)
 	if err != nil {
 		return err
 	}
-	j.mu.Lock()
-	j.ctx = ctx
-	j.mu.Unlock()
 	for _, s := range all {
 		switch {
 		case s.State == Running:

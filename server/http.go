@@ -13,13 +13,23 @@ import (
 )
 
 // httpServer puts every API behind one listener.
-func (s *Server) httpServer() *http.Server {
+func (s *Server) httpServer() (*http.Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"status": "alive", "version": s.cfg.Version})
 	})
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	if s.cfg.has(API) {
+		people, err := s.newAPI()
+		if err != nil {
+			return nil, err
+		}
+		people.Register(mux)
+	}
+	if s.manual != nil {
+		mux.HandleFunc("POST /api/test-clock", s.serveTestClock)
+	}
 	if s.collector != nil {
 		s.collector.Register(mux)
 	}
@@ -29,7 +39,7 @@ func (s *Server) httpServer() *http.Server {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
-	}
+	}, nil
 }
 
 // readyz answers 200 once the APIs answer. It does not wait for the backlog,

@@ -4,49 +4,98 @@ import (
 	"context"
 	"fmt"
 
+	"kith/activation"
+	"kith/computation"
+	"kith/event"
 	"kith/identity"
+	"kith/kv"
 	"kith/pipeline"
+	"kith/profile"
 	"kith/trackingplan"
 )
 
-// row returns the stages of a space, in the order of the row.
-func (s *Server) row() []pipeline.Stage {
-	layout := &pipeline.Layout{}
-	return []pipeline.Stage{
-		trackingplan.New(layout, s.cfg.Logger),
-		identity.New(layout),
-	}
+// row is the rooms that an event passes, in order. One row serves all spaces.
+type row struct {
+	trackingplan *trackingplan.Stage
+	identity     *identity.Identity
+	profile      *profile.Profiles
+	computation  *computation.Engine
+	activation   *activation.Activation
 }
 
-// buildLoop makes the loop of a space, at the position where it was left.
+// newRow gives every room its place in the records.
+func (s *Server) newRow() *row {
+	layout := &pipeline.Layout{}
+	r := &row{}
+	r.trackingplan = trackingplan.New(layout, s.cfg.Logger)
+	r.identity = identity.New(layout)
+	r.profile = profile.New(layout, r.identity.Slot())
+	r.computation = computation.New(layout, r.identity.Slot(), r.profile.Slot())
+	s.syncs = activation.NewSyncs(s.db, r.computation.Reader(), func(number uint32) (activation.Loop, error) { return s.loop(number) })
+	r.activation = activation.New(r.identity.Slot(), r.profile.Slot(), r.computation.Slot(), s.syncs.Connected)
+	return r
+}
+
+// stages returns the row's doors in their order.
+func (r *row) stages() []pipeline.Stage {
+	return []pipeline.Stage{r.trackingplan, r.identity, r.profile, r.computation, r.activation}
+}
+
+// loop returns the loop of a space.
+func (s *Server) loop(number uint32) (*pipeline.Loop, error) {
+	if sp := s.space(number); sp != nil && sp.loop != nil {
+		return sp.loop, nil
+	}
+	return nil, fmt.Errorf("no loop runs for space %d", number)
+}
+
+// buildLoop makes the loop of a space, at the position where it was left, and
+// what computes beside it.
 func (s *Server) buildLoop(ctx context.Context, sp *space) (err error) {
 	sp.loop, err = pipeline.NewLoop(ctx, pipeline.Config{
 		DB: s.db, Raw: sp.raw, Resolved: sp.resolved, Clock: s.clock, Random: s.random, Snapshots: s.workspace,
-		Stages: s.row(), Recorder: s.archive, Space: sp.number, Epoch: sp.epoch, Logger: s.cfg.Logger,
+		Stages: s.row.stages(), Recorder: s.archive, Space: sp.number, Epoch: sp.epoch, Logger: s.cfg.Logger,
 		Tap: s.tapCommitted,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	sp.builder = computation.NewBuilder(computation.BuilderConfig{
+		DB: s.db, Loop: sp.loop, History: s.archive, Engine: s.row.computation, Space: sp.number, Epoch: sp.epoch, Logger: s.cfg.Logger,
+		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {
+			return identity.NewReader(r, space, epoch).People(after, limit)
+		},
+	})
+	return nil
 }
 
-// startLoops runs the loop of every space, and of those to come.
+// startLoops runs the loop of every space, and of those to come, and the work
+// beside them.
 func (s *Server) startLoops() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.loops = newCrew(s.failed)
+	s.loops, s.beside = newCrew(s.failed), newCrew(s.failed)
+	var numbers []uint32
 	for _, sp := range s.spaces {
 		s.startSpace(sp)
+		numbers = append(numbers, sp.number)
+	}
+	if s.cfg.has(Pipeline) {
+		s.beside.run("jobs", s.jobs.Run)
+		s.beside.run("first syncs", func(ctx context.Context) error { return s.syncs.Run(ctx, s.jobs, numbers...) })
 	}
 }
 
 // startSpace runs a space's loop. The caller holds mu.
 func (s *Server) startSpace(sp *space) {
 	if sp.loop != nil {
-		s.loops.run(fmt.Sprintf("space %s", sp.slug), sp.loop.Run)
+		s.loops.run("space "+sp.slug, sp.loop.Run)
+		s.beside.run("computations of space "+sp.slug, sp.builder.Run)
 	}
 }
 
-// stopLoops stops the loops, after letting them finish what is in the logs, for
-// a while, when drain is set.
+// stopLoops stops the work beside the loops, and the loops, after letting them
+// finish what is in the logs, for a while, when drain is set.
 func (s *Server) stopLoops(drain bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLoops)
 	defer cancel()
@@ -58,9 +107,10 @@ func (s *Server) stopLoops(drain bool) {
 		}
 	}
 	s.mu.Lock()
-	loops := s.loops
-	s.loops = nil
+	loops, beside := s.loops, s.beside
+	s.loops, s.beside = nil, nil
 	s.mu.Unlock()
+	beside.stop() // it hands the loops work
 	loops.stop()
 }
 

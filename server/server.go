@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,15 +14,20 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kith/activation"
 	"kith/archive"
 	"kith/auth"
 	"kith/clock"
 	"kith/collect"
+	"kith/commitlog"
+	"kith/delivery"
 	"kith/destination"
 	"kith/egress"
 	"kith/inspect"
+	"kith/job"
 	"kith/kv"
 	"kith/secret"
+	"kith/trackingplan"
 	"kith/workspace"
 )
 
@@ -29,7 +35,7 @@ import (
 const (
 	stopRequests = 10 * time.Second // requests that are being answered
 	stopLoops    = 5 * time.Second  // the backlog of the loops; what is left waits for the next start
-	stopDelivery = 5 * time.Second  // attempts that have begun
+	stopDelivery = 5 * time.Second  // what is on its way to destinations
 )
 
 // Server is a Kith server.
@@ -52,9 +58,15 @@ type Server struct {
 	archive    *archive.Archive
 	feed       *inspect.Feed
 	rejections *inspect.Rejections
+	row        *row
+	syncs      *activation.Syncs
+	jobs       *job.Jobs
+	delivery   *delivery.Delivery
 	collector  *collect.Collector // nil without the collect role
 	metrics    *prometheus.Registry
 	http       *http.Server
+
+	advancing sync.Mutex // one move of the test clock at a time
 
 	failed chan error
 	ready  atomic.Bool
@@ -64,6 +76,7 @@ type Server struct {
 	mu     sync.RWMutex
 	spaces map[uint32]*space
 	loops  *crew // nil while no loop runs
+	beside *crew // what hands work to the loops; likewise
 }
 
 // New opens the data directory and builds the server's parts. Nothing runs and
@@ -100,15 +113,24 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.egress = egress.New(s.cfg.EgressAllow, net.DefaultResolver)
+	s.row = s.newRow()
+	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, s.syncs.Kind())
 	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
 		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce,
-		Connectors: s.connectors.ForWorkspace(s.checkURL), CheckTrigger: checkTrigger,
+		Connectors: s.connectors.ForWorkspace(s.checkURL), CheckTrigger: checkTrigger, CheckQuery: s.checkQuery, CheckRule: trackingplan.Check,
 	}); err != nil {
 		return err
 	}
 	if err := s.announce(ctx, s.workspace.Current()); err != nil {
 		return err
 	}
+	s.delivery = delivery.New(delivery.Config{
+		DB: s.db, Clock: s.clock, Random: s.random, Workspace: s.workspace, Registry: s.connectors, HTTP: s.egress.Client(),
+		Unseal: func(settings json.RawMessage) (json.RawMessage, error) {
+			return workspace.UnsealSettings(settings, s.secrets)
+		},
+		Logs: s.resolved, Bodies: s.archive, Logger: s.cfg.Logger, Tap: s.tapDelivery,
+	})
 	if s.cfg.has(Collect) {
 		if s.collector, err = collect.New(collect.Config{
 			Workspace: s.workspace, Logs: s, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger,
@@ -118,8 +140,8 @@ func (s *Server) open(ctx context.Context) error {
 		}
 	}
 	s.registerMetrics()
-	s.http = s.httpServer()
-	return nil
+	s.http, err = s.httpServer()
+	return err
 }
 
 // openData opens the store, the secrets and the tokens.
@@ -183,6 +205,10 @@ func (s *Server) Run(ctx context.Context) error {
 	background := newCrew(s.failed)
 	background.run("rejected messages", s.rejections.Run)
 	s.startLoops()
+	back := newCrew(s.failed)
+	if s.cfg.has(Delivery) {
+		back.run("delivery", s.delivery.Run)
+	}
 	front := newCrew(s.failed)
 	front.run("http", func(context.Context) error {
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -200,13 +226,14 @@ func (s *Server) Run(ctx context.Context) error {
 		s.cfg.Logger.Error("stopping", "error", err)
 	}
 	s.ready.Store(false)
-	s.stop(front, background, err == nil)
+	s.stop(front, back, err == nil)
+	background.stop()
 	return err
 }
 
 // stop stops the parts in the order of an event's walk. Nothing is drained when
 // something is broken.
-func (s *Server) stop(front, background *crew, drain bool) {
+func (s *Server) stop(front, back *crew, drain bool) {
 	s.feed.Close() // ends the streams, which would hold the listener open
 	requests, cancel := context.WithTimeout(context.Background(), stopRequests)
 	defer cancel()
@@ -221,7 +248,23 @@ func (s *Server) stop(front, background *crew, drain bool) {
 	}
 	front.stop()
 	s.stopLoops(drain)
-	background.stop()
+	if drain && s.cfg.has(Delivery) {
+		ctx, cancel := context.WithTimeout(context.Background(), stopDelivery)
+		defer cancel()
+		if err := s.delivery.Settled(ctx, s.resolvedEnds()); err != nil {
+			s.cfg.Logger.Info("stopping before everything is delivered; the next start goes on with it")
+		}
+	}
+	back.stop()
+}
+
+// resolvedEnds returns where the resolved logs end.
+func (s *Server) resolvedEnds() map[uint32]commitlog.Offset {
+	ends := map[uint32]commitlog.Offset{}
+	for _, sp := range s.allSpaces() {
+		ends[sp.number] = sp.resolved.End()
+	}
+	return ends
 }
 
 // Close frees what New has opened. It is called after Run has returned, or

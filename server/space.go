@@ -6,6 +6,7 @@ import (
 
 	"kith/commitlog"
 	"kith/commitlog/kvlog"
+	"kith/computation"
 	"kith/event"
 	"kith/fault"
 	"kith/kv"
@@ -20,7 +21,8 @@ type space struct {
 	epoch    uint32 // the live one
 	raw      *kvlog.Log
 	resolved *kvlog.Log
-	loop     *pipeline.Loop // nil without the pipeline role
+	loop     *pipeline.Loop       // nil without the pipeline role
+	builder  *computation.Builder // likewise
 }
 
 // firstEpoch is the epoch that a space begins with.
@@ -33,6 +35,15 @@ func (s *Server) Raw(number uint32) (commitlog.Log, error) {
 		return nil, fault.New(fault.NotFound, "there is no space %d", number)
 	}
 	return sp.raw, nil
+}
+
+// resolved returns the resolved log of a space.
+func (s *Server) resolved(number uint32) (commitlog.Log, error) {
+	sp := s.space(number)
+	if sp == nil {
+		return nil, fault.New(fault.NotFound, "there is no space %d", number)
+	}
+	return sp.resolved, nil
 }
 
 // space returns an open space, or nil.
@@ -87,23 +98,31 @@ func (s *Server) liveEpoch(ctx context.Context, number uint32) (uint32, error) {
 	return uint32(epoch), err
 }
 
-// announce makes a snapshot known to every space: it opens spaces that are new
-// and appends the snapshot's config record to each raw log that lacks it. It
-// may run again for the same snapshot.
+// announce makes a snapshot known: it opens spaces that are new, notes where new
+// destinations begin, and appends the snapshot's config record to each raw log
+// that lacks it. It may run again for the same snapshot.
 func (s *Server) announce(ctx context.Context, snap *workspace.Snapshot) error {
 	for i := range snap.Spaces {
 		w := &snap.Spaces[i]
-		sp := s.space(w.Number)
-		if sp == nil {
-			var err error
-			if sp, err = s.openSpace(ctx, w); err != nil {
-				return err
-			}
-			if err := s.addSpace(ctx, sp); err != nil {
-				return err
-			}
+		if s.space(w.Number) != nil {
+			continue
 		}
-		if err := s.tell(ctx, sp, snap.Number); err != nil {
+		sp, err := s.openSpace(ctx, w)
+		if err != nil {
+			return err
+		}
+		if err := s.addSpace(ctx, sp); err != nil {
+			return err
+		}
+	}
+	if s.delivery != nil { // not at the start, when every destination there is has begun
+		if err := s.delivery.Begin(ctx, snap); err != nil {
+			return err
+		}
+	}
+	for i := range snap.Spaces {
+		w := &snap.Spaces[i]
+		if err := s.tell(ctx, s.space(w.Number), snap.Number); err != nil {
 			return fmt.Errorf("tell space %s of the configuration: %w", w.Slug, err)
 		}
 	}

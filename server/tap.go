@@ -1,9 +1,14 @@
 package server
 
 import (
+	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"kith/collect"
+	"kith/delivery"
+	"kith/destination"
 	"kith/event"
 	"kith/inspect"
 	"kith/pipeline"
@@ -153,6 +158,50 @@ func (s *Server) tapCommitted(done pipeline.Committed) {
 		items = append(items, item)
 	}
 	s.feed.Publish(items...)
+}
+
+// tapDelivery shows what became of attempts.
+func (s *Server) tapDelivery(reports []delivery.Report) {
+	c := counts{}
+	for i := range reports {
+		c.add(stageOfStatus(reports[i].Status), "", reports[i].Destination)
+	}
+	s.count(c)
+	watched := s.feed.Watched()
+	reports = tail(watched, reports)
+	items := make([]inspect.Item, 0, len(reports))
+	for i := range reports {
+		r := &reports[i]
+		item := inspect.Item{
+			At: r.At, Stage: stageOfStatus(r.Status), Space: s.slug(r.Space), Destination: r.Destination,
+			Profile: r.Profile.String(), Detail: r.Reason,
+		}
+		if r.Attempts > 1 {
+			item.Detail = strings.TrimSpace(fmt.Sprintf("attempt %d %s", r.Attempts, item.Detail))
+		}
+		if e, err := event.ParseTrusted(r.Body); err == nil {
+			item.Type, item.Name, item.MessageID = e.Type.String(), event.Label(e.Type, e.Event), e.MessageID
+		} else if r.Output != nil && r.Output.Event != nil {
+			o := r.Output.Event
+			item.Type, item.Name, item.MessageID, item.Source = o.Type.String(), event.Label(o.Type, o.Name), o.MessageID, o.Source
+		}
+		if watched && json.Valid(r.Body) {
+			item.Body = append([]byte(nil), r.Body...)
+		}
+		items = append(items, item)
+	}
+	s.feed.Publish(items...)
+}
+
+// stageOfStatus names what became of an attempt as a stage.
+func stageOfStatus(status destination.Status) inspect.Stage {
+	switch status {
+	case destination.Delivered:
+		return inspect.Sent
+	case destination.Permanent:
+		return inspect.Dead
+	}
+	return inspect.Retrying
 }
 
 // describe says in plain words what a change is about.
