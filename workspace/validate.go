@@ -310,7 +310,7 @@ func touchedSpaces(base, next *Snapshot) map[string]bool {
 	for i := range next.Audiences {
 		a := &next.Audiences[i]
 		had := base.Audience(a.ID)
-		if had == nil || had.Query != a.Query || had.Key != a.Key || had.SpaceID != a.SpaceID {
+		if had == nil || had.Query != a.Query || had.Key != a.Key || had.SpaceID != a.SpaceID || had.Enabled != a.Enabled {
 			touched[a.SpaceID] = true
 		}
 	}
