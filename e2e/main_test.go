@@ -43,23 +43,7 @@ func runAll(m *testing.M) int {
 	return m.Run()
 }
 
-// needNode skips a test when Node or the packages of node/ are missing, by
-// name; with KITH_TEST_NEED=all it fails instead.
-func needNode(t testing.TB) (folder string) {
-	t.Helper()
-	if why := lackNode(); why != nil {
-		if os.Getenv("KITH_TEST_NEED") == "all" {
-			t.Fatalf("%s needs %v", t.Name(), why)
-		}
-		t.Skipf("%s needs %v", t.Name(), why)
-	}
-	folder, err := filepath.Abs("node")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return folder
-}
-
+// lackNode says what is missing of Node and the packages of node/.
 func lackNode() error {
 	if _, err := exec.LookPath("node"); err != nil {
 		return errors.New("Node (node is not in the PATH)")

@@ -7,12 +7,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/tidwall/gjson"
 
+	"kith/client"
 	"kith/script"
 )
 
@@ -28,8 +30,12 @@ import (
 //	received SLUG N [path=value …]
 //	                      waits until what was posted to $SINK/SLUG holds exactly
 //	                      N such events, counting a messageId once
-//	field FILE PATH VALUE a JSON file has that value at a gjson path; FILE may be
-//	                      stdout
+//	ordered SLUG PATH=VALUE PATH
+//	                      what was posted to $SINK/SLUG with that value at the
+//	                      first path came in the order of the numbers at the second
+//	answers SLUG STATUS   $SINK/SLUG answers with this status from here on
+//	deadletters SLUG N    waits until the destination has N dead letters
+//	resend SLUG N         sends the destination's dead letters again, N of them
 //
 // and the condition [node]. KITH_NODE is the folder of the Node programs.
 func TestScenarios(t *testing.T) {
@@ -63,7 +69,8 @@ func TestScenarios(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": command((*scenario).serve), "crash": command((*scenario).crash), "stop": command((*scenario).stop),
-			"sink": command((*scenario).startSink), "received": command((*scenario).received), "field": command((*scenario).field),
+			"sink": command((*scenario).startSink), "received": command((*scenario).received), "ordered": command((*scenario).ordered),
+			"answers": command((*scenario).answers), "deadletters": command((*scenario).deadLetters), "resend": command((*scenario).resend),
 		},
 	})
 }
@@ -147,20 +154,105 @@ func (s *scenario) received(ts *testscript.TestScript, args []string) error {
 func matches(e json.RawMessage, where []string) bool {
 	for _, w := range where {
 		path, value, _ := strings.Cut(w, "=")
-		if gjson.GetBytes(e, path).String() != value {
+		if got := gjson.GetBytes(e, path); got.Raw != value && got.String() != value {
 			return false
 		}
 	}
 	return true
 }
 
-func (s *scenario) field(ts *testscript.TestScript, args []string) error {
-	if len(args) != 3 {
-		return fmt.Errorf("usage: field FILE PATH VALUE")
+func (s *scenario) ordered(ts *testscript.TestScript, args []string) error {
+	if s.sink == nil || len(args) != 3 {
+		return fmt.Errorf("usage, after sink: ordered SLUG PATH=VALUE PATH")
 	}
-	text := ts.ReadFile(args[0])
-	if got := gjson.Get(text, args[1]).String(); got != args[2] {
-		return fmt.Errorf("%s is %q, want %q, in\n%s", args[1], got, args[2], text)
+	last, seen := 0.0, map[string]bool{}
+	for _, e := range s.sink.Delivered(args[0]) {
+		id := gjson.GetBytes(e, "messageId").String()
+		if seen[id] || !matches(e, args[1:2]) {
+			continue
+		}
+		seen[id] = true
+		n := gjson.GetBytes(e, args[2]).Num
+		if n <= last {
+			return fmt.Errorf("%s is %v in an event that came after one with %v", args[2], n, last)
+		}
+		last = n
+	}
+	return nil
+}
+
+func (s *scenario) answers(ts *testscript.TestScript, args []string) error {
+	if s.sink == nil || len(args) != 2 {
+		return fmt.Errorf("usage, after sink: answers SLUG STATUS")
+	}
+	status, err := strconv.Atoi(args[1])
+	s.sink.Answer(args[0], status)
+	return err
+}
+
+// destination returns the API's path of a destination, by its slug.
+func (s *scenario) destination(ctx context.Context, slug string) (*client.Client, string, error) {
+	c, err := client.New(s.server.base, adminToken, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	var list struct {
+		Destinations []struct{ ID, Slug string } `json:"destinations"`
+	}
+	if err := c.Call(ctx, "GET", "/destinations?pagination.count=200", nil, &list); err != nil {
+		return nil, "", err
+	}
+	for _, d := range list.Destinations {
+		if d.Slug == slug {
+			return c, "/destinations/" + d.ID, nil
+		}
+	}
+	return nil, "", fmt.Errorf("there is no destination %s among %v", slug, list.Destinations)
+}
+
+func (s *scenario) deadLetters(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("usage: deadletters SLUG N")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	c, path, err := s.destination(ctx, args[0])
+	if err != nil {
+		return err
+	}
+	return until(ctx, func() error {
+		var list struct {
+			DeadLetters []struct{ MessageID, Reason string } `json:"deadLetters"`
+		}
+		if err := c.Call(ctx, "GET", path+"/dead-letters", nil, &list); err != nil {
+			return err
+		}
+		if got := fmt.Sprint(len(list.DeadLetters)); got != args[1] {
+			return fmt.Errorf("%s has %s dead letters, want %s: %v", args[0], got, args[1], list.DeadLetters)
+		}
+		for _, d := range list.DeadLetters {
+			if d.MessageID == "" || d.Reason == "" {
+				return fmt.Errorf("a dead letter does not say which and why: %+v", d)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *scenario) resend(ts *testscript.TestScript, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("usage: resend SLUG N")
+	}
+	c, path, err := s.destination(context.Background(), args[0])
+	if err != nil {
+		return err
+	}
+	var out struct{ Retried int }
+	if err := c.Call(context.Background(), "POST", path+"/dead-letters/retry", map[string]bool{"all": true}, &out); err != nil {
+		return err
+	}
+	if got := fmt.Sprint(out.Retried); got != args[1] {
+		return fmt.Errorf("%s dead letters are on their way again, want %s", got, args[1])
 	}
 	return nil
 }
