@@ -27,7 +27,9 @@ type Sync struct {
 
 // Loop is the loop of a space, as syncs need it.
 type Loop interface {
+	// Do has the loop run fn in a transaction of its own; see pipeline.Loop.
 	Do(ctx context.Context, fn pipeline.Work) error
+	// Epoch is the epoch that the loop writes.
 	Epoch() uint32
 }
 

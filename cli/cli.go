@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"kith/clock"
 	"kith/fault"
 	"kith/server"
 )
@@ -23,6 +24,7 @@ const (
 // Program is what the command line is given by main.
 type Program struct {
 	Version string
+	Stdin   io.Reader // files named "-"
 	Stdout  io.Writer // results
 	Stderr  io.Writer // progress and logs
 	// Base is the configuration of a server but for what the flags say: its
@@ -32,14 +34,27 @@ type Program struct {
 	Memory server.Config
 	// LookupEnv reads the environment of the process.
 	LookupEnv func(string) (string, bool)
+	// Clock is the machine's.
+	Clock clock.Clock
+	// Name is how the program was called: "bin/kith".
+	Name string
+	// Terminal says that Stdout is a terminal.
+	Terminal bool
 }
 
 // commands is the command line as a whole.
 type commands struct {
 	JSON bool `name:"json" help:"Machine-readable results: one JSON document, or one a line where results stream."`
 
-	Serve   serveCommand   `cmd:"" help:"Run a Kith server."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve    serveCommand    `cmd:"" help:"Run a Kith server."`
+	Tail     tailCommand     `cmd:"" help:"Show events as they pass each stage."`
+	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
+	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
+	Apply    applyCommand    `cmd:"" help:"Change the workspace into what a file says."`
+	Export   exportCommand   `cmd:"" help:"Write the workspace as a file."`
+	Test     testCommand     `cmd:"" help:"Run scripts that say what must happen."`
+	Demo     demoCommand     `cmd:"" help:"Watch a hotel group: simulated guests, live."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 }
 
 // run is what every command is given.
@@ -73,6 +88,7 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		kong.Exit(func(code int) { panic(exit{code}) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, NoExpandSubcommands: true}),
 		kong.DefaultEnvars("KITH"),
+		kong.Vars{"stages": stageNames()},
 	)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "kith: %v\n", err)

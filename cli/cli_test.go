@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
+	"kith/clock"
 	"kith/server"
 	"kith/standard"
 )
@@ -15,8 +17,11 @@ import (
 // program returns a command line on memory and its two streams.
 func program() (p Program, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
-	base := server.Config{Store: standard.Memory, Random: rand.Reader}
-	return Program{Version: "1.2", Stdout: stdout, Stderr: stderr, Base: base, Memory: base}, stdout, stderr
+	base := server.Config{Store: standard.Memory, Destinations: standard.Destinations(), Random: rand.Reader}
+	return Program{
+		Version: "1.2", Name: "kith", Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr, Base: base, Memory: base,
+		LookupEnv: os.LookupEnv, Clock: clock.System{},
+	}, stdout, stderr
 }
 
 func TestExitCodes(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"kith/cli"
+	"kith/clock"
 	"kith/server"
 	"kith/standard"
 )
@@ -21,11 +22,21 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	code := cli.Program{
 		Version:   version,
+		Name:      os.Args[0],
+		Stdin:     os.Stdin,
 		Stdout:    os.Stdout,
 		Stderr:    os.Stderr,
 		Base:      server.Config{Store: standard.Store, Destinations: standard.Destinations(), Random: rand.Reader},
 		Memory:    server.Config{Store: standard.Memory, Destinations: standard.Destinations(), Random: rand.Reader},
 		LookupEnv: os.LookupEnv,
+		Clock:     clock.System{},
+		Terminal:  terminal(os.Stdout),
 	}.Run(ctx, os.Args[1:])
 	os.Exit(code)
+}
+
+// terminal reports whether a file is one.
+func terminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

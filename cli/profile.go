@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"kith/client"
+	"kith/fault"
+)
+
+// profileCommand shows one profile.
+type profileCommand struct {
+	remote
+	ID         string `arg:"" name:"type:value" help:"An identifier, as user_id:u1 or email:jo@example.com, or a profile's id, use_…"`
+	Space      string `default:"default" placeholder:"SLUG" help:"The space."`
+	Collection string `default:"users" enum:"users,accounts" help:"users or accounts."`
+	Events     int    `default:"10" help:"How many events to show, newest first, at most 100."`
+}
+
+// shownProfile is a profile as --json prints it.
+type shownProfile struct {
+	Identifiers []client.ExternalID        `json:"external_ids"`
+	Traits      map[string]json.RawMessage `json:"traits"`
+	Audiences   map[string]json.RawMessage `json:"audiences"`
+	Links       []client.Link              `json:"links"`
+	Events      []client.ProfileEvent      `json:"events"`
+	Metadata    json.RawMessage            `json:"metadata"`
+}
+
+// Run shows the profile.
+func (c *profileCommand) Run(r *run) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	p, err := c.read(r, server)
+	if fault.Is(err, fault.NotFound) {
+		return fmt.Errorf("nobody in the space %s has the identifier %s: %w", c.Space, c.ID, err)
+	}
+	if err != nil {
+		return c.explain(err)
+	}
+	if r.json {
+		return json.NewEncoder(r.Stdout).Encode(p)
+	}
+	return p.print(r.Stdout)
+}
+
+// profilePage is how much of a profile is read at a time.
+const profilePage = 100
+
+func (c *profileCommand) read(r *run, server *client.Client) (p *shownProfile, err error) {
+	of := client.Profile{Space: c.Space, Collection: c.Collection, ID: c.ID}
+	p = &shownProfile{}
+	p.Identifiers, err = everything(func(page client.Page) ([]client.ExternalID, client.Cursor, error) {
+		return server.ExternalIDs(r.ctx, of, page)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if p.Traits, err = traits(r, server, of, ""); err != nil {
+		return nil, err
+	}
+	if p.Audiences, err = traits(r, server, of, "audience"); err != nil {
+		return nil, err
+	}
+	for key := range p.Audiences {
+		delete(p.Traits, key)
+	}
+	if p.Links, _, err = server.Links(r.ctx, of, client.Page{Limit: 20}); err != nil {
+		return nil, err
+	}
+	if c.Events > 0 {
+		if p.Events, _, err = server.Events(r.ctx, of, client.Page{Limit: c.Events}); err != nil {
+			return nil, err
+		}
+	}
+	p.Metadata, err = server.Metadata(r.ctx, of)
+	return p, err
+}
+
+func traits(r *run, server *client.Client, of client.Profile, class string) (map[string]json.RawMessage, error) {
+	all := map[string]json.RawMessage{}
+	page := client.Page{Limit: profilePage, Class: class}
+	for {
+		some, cursor, err := server.Traits(r.ctx, of, page)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, some)
+		if !cursor.HasMore {
+			return all, nil
+		}
+		page.Next = cursor.Next
+	}
+}
+
+// everything reads all pages of a list.
+func everything[T any](read func(client.Page) ([]T, client.Cursor, error)) (all []T, err error) {
+	page := client.Page{Limit: profilePage}
+	for {
+		some, cursor, err := read(page)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+		if !cursor.HasMore {
+			return all, nil
+		}
+		page.Next = cursor.Next
+	}
+}
+
+// print writes the profile for people.
+func (p *shownProfile) print(to io.Writer) error {
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "Identifiers")
+	for _, id := range p.Identifiers {
+		fmt.Fprintf(w, "  %s\t%s\tsince %s\n", id.Type, id.ID, id.CreatedAt)
+	}
+	section(w, "Traits", p.Traits)
+	section(w, "Audiences", p.Audiences)
+	if len(p.Links) > 0 {
+		fmt.Fprintln(w, "Linked to")
+		for _, l := range p.Links {
+			for _, id := range l.ExternalIDs {
+				fmt.Fprintf(w, "  %s\t%s\t%s\n", l.ToCollection, id.Type, id.ID)
+			}
+		}
+	}
+	if len(p.Events) > 0 {
+		fmt.Fprintln(w, "Events, newest first")
+		for _, e := range p.Events {
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", e.Timestamp, cmp.Or(e.Event, e.Type), e.Properties)
+		}
+	}
+	return w.Flush()
+}
+
+func section(w io.Writer, title string, values map[string]json.RawMessage) {
+	if len(values) == 0 {
+		return
+	}
+	fmt.Fprintln(w, title)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		fmt.Fprintf(w, "  %s\t%s\n", name, values[name])
+	}
+}
