@@ -74,25 +74,28 @@ func TestEnvironmentGivesFlagsAndFlagsWin(t *testing.T) {
 	}
 }
 
-// watched calls seen once what has been written holds a text.
+// watched calls seen once what has been written holds all of some texts.
 type watched struct {
 	bytes.Buffer
-	text string
-	seen func()
+	texts []string
+	seen  func()
 }
 
 func (w *watched) Write(p []byte) (int, error) {
 	n, err := w.Buffer.Write(p)
-	if strings.Contains(w.String(), w.text) {
-		w.seen()
+	for _, text := range w.texts {
+		if !strings.Contains(w.String(), text) {
+			return n, err
+		}
 	}
+	w.seen()
 	return n, err
 }
 
 func TestServeStopsWhenItIsTold(t *testing.T) {
 	p, stdout, _ := program()
 	ctx, cancel := context.WithCancel(t.Context())
-	stderr := &watched{text: "admin token: in ", seen: cancel}
+	stderr := &watched{texts: []string{"admin token: in "}, seen: cancel}
 	p.Stderr = stderr
 	if code := p.Run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()}); code != Done {
 		t.Errorf("exit %d: %s", code, stderr)

@@ -2,12 +2,9 @@ package server
 
 import (
 	"context"
-	"strings"
 
-	"kith/computation"
-	"kith/fault"
+	"kith/audience"
 	"kith/fql"
-	"kith/query"
 	"kith/workspace"
 )
 
@@ -21,38 +18,11 @@ func checkTrigger(text string) error {
 // look-up itself.
 func (s *Server) checkURL(raw string) error { return s.egress.CheckURL(context.Background(), raw) }
 
-// checkQuery refuses an audience whose query cannot be read, that depends on
-// itself, or that reads an audience which is being taken away.
+// checkQuery refuses an audience that cannot stand; see audience.Check.
 func (s *Server) checkQuery(next *workspace.Snapshot, a *workspace.Audience) error {
-	program, err := query.ParseAudience(a.Query)
-	if err != nil {
-		return err
+	var now *workspace.Snapshot
+	if s.workspace != nil {
+		now = s.workspace.Current()
 	}
-	keys, references := map[string]string{}, map[string][]computation.Reference{}
-	for i := range next.Audiences {
-		other := &next.Audiences[i]
-		if other.SpaceID != a.SpaceID {
-			continue
-		}
-		keys[other.ID] = other.Key
-		if p, err := query.ParseAudience(other.Query); err == nil { // one that cannot be read is refused by itself
-			references[other.ID] = computation.References(next, a.SpaceID, p)
-		}
-	}
-	if way := computation.Cycle(a.ID, references); way != nil {
-		for i := range way {
-			way[i] = keys[way[i]]
-		}
-		return fault.New(fault.Invalid, "the audience depends on itself: %s", strings.Join(way, " reads "))
-	}
-	if s.workspace == nil {
-		return nil
-	}
-	now := s.workspace.Current()
-	for _, ref := range computation.References(now, a.SpaceID, program) {
-		if gone := now.Audience(ref.Audience); next.Audience(ref.Audience) == nil && gone != nil {
-			return fault.New(fault.Invalid, "it reads the audience %s, which would be gone", gone.Key)
-		}
-	}
-	return nil
+	return audience.Check(now, next, a)
 }

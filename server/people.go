@@ -3,10 +3,9 @@ package server
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"kith/api"
-	"kith/computation"
+	"kith/audience"
 	"kith/delivery"
 	"kith/event"
 	"kith/fault"
@@ -21,9 +20,19 @@ import (
 func (s *Server) newAPI() (*api.API, error) {
 	return api.New(api.Config{
 		Version: s.cfg.Version, Workspace: s.workspace, Tokens: s.keeper, Connectors: s.connectors,
-		Audiences: audiences{s}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Epoch: s.epoch,
+		Audiences: audiences{s.desk()}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Epoch: s.epoch,
 		Rejections: s.rejections, Quarantine: trackingplan.NewReader(s.db), Bodies: s.archive,
 		DeadLetters: deadLetters{s.delivery}, Feed: s.feed, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger,
+	})
+}
+
+// desk answers questions about audiences.
+func (s *Server) desk() *audience.Desk {
+	return audience.NewDesk(s.db, s.row.computation.Reader(), func(number uint32) uint32 {
+		if sp := s.space(number); sp != nil {
+			return sp.epoch
+		}
+		return firstEpoch // of a space that is being opened
 	})
 }
 
@@ -55,70 +64,21 @@ func (c computed) Computed(_ context.Context, r kv.Reader, space *workspace.Spac
 }
 
 // audiences tells the control API how audiences stand.
-type audiences struct{ s *Server }
+type audiences struct{ desk *audience.Desk }
 
 // Status returns where an audience stands; see api.Audiences.
-func (x audiences) Status(ctx context.Context, space uint32, a *workspace.Audience) (out api.AudienceStatus, err error) {
-	epoch, err := x.s.epoch(ctx, space)
-	if err != nil {
-		return out, err
-	}
-	err = x.s.db.View(ctx, func(r kv.Reader) error {
-		status, err := x.s.row.computation.Reader().Status(r, space, epoch, a)
-		if err != nil {
-			return err
-		}
-		out = api.AudienceStatus{State: string(status.State), Size: uint64(max(0, status.Size))}
-		return nil
-	})
-	return out, err
+func (x audiences) Status(ctx context.Context, space uint32, a *workspace.Audience) (api.AudienceStatus, error) {
+	s, err := x.desk.Status(ctx, space, a)
+	return api.AudienceStatus{State: s.State, Size: s.Size}, err
 }
 
 // Members lists who is in an audience; see api.Audiences.
-func (x audiences) Members(ctx context.Context, space uint32, audience, cursor string, limit int) (list []api.Member, next string, err error) {
-	epoch, err := x.s.epoch(ctx, space)
-	if err != nil {
-		return nil, "", err
+func (x audiences) Members(ctx context.Context, space uint32, id, cursor string, limit int) (list []api.Member, next string, err error) {
+	found, next, err := x.desk.Members(ctx, space, id, cursor, limit)
+	for _, m := range found {
+		list = append(list, api.Member{Profile: m.Profile, Since: m.Since})
 	}
-	var after event.ProfileID
-	if cursor != "" {
-		if after, err = event.ParseProfileID(cursor); err != nil {
-			return nil, "", fault.Field("cursor", "%q is not a cursor that this list has given", cursor)
-		}
-	}
-	err = x.s.db.View(ctx, func(r kv.Reader) error {
-		list, next = nil, ""
-		reader := x.s.row.computation.Reader()
-		ids, err := reader.Members(r, space, epoch, audience, after, limit)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			since, err := memberSince(r, reader, space, epoch, id, audience)
-			if err != nil {
-				return err
-			}
-			list = append(list, api.Member{Profile: id, Since: since})
-		}
-		if len(ids) == limit {
-			next = ids[limit-1].String()
-		}
-		return nil
-	})
 	return list, next, err
-}
-
-func memberSince(r kv.Reader, reader computation.Reader, space, epoch uint32, id event.ProfileID, audience string) (time.Time, error) {
-	all, err := reader.Memberships(r, space, epoch, id)
-	if err != nil {
-		return time.Time{}, err
-	}
-	for _, m := range all {
-		if m.Audience.ID == audience && m.Member {
-			return time.UnixMilli(m.Since).UTC(), nil
-		}
-	}
-	return time.Time{}, nil
 }
 
 // deadLetters shows the control API what could not be delivered.
