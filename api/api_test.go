@@ -22,7 +22,6 @@ import (
 	"kith/commitlog"
 	"kith/destination"
 	"kith/destination/webhook"
-	"kith/event"
 	"kith/fault"
 	"kith/fql"
 	"kith/inspect"
@@ -181,7 +180,15 @@ func newWorld(t *testing.T) *world {
 	w.api.Register(mux)
 	w.server = httptest.NewServer(mux)
 	w.url = w.server.URL
-	t.Cleanup(w.server.Close)
+	ctx, stop := context.WithCancel(context.Background())
+	ran := make(chan error)
+	go func() { ran <- w.rejections.Run(ctx) }()
+	t.Cleanup(func() {
+		w.feed.Close()
+		w.server.Close()
+		stop()
+		must(t, <-ran)
+	})
 	return w
 }
 
@@ -519,5 +526,3 @@ func TestSpacesAndTokens(t *testing.T) {
 	w.get("/v1/spaces/staff"+read, "Authorization", basic(secret)).is(401)
 	w.post("/api/spaces/staff/profile-tokens", object{"name": ""}).refused(422, "name", "")
 }
-
-var _ = event.Users

@@ -40,10 +40,10 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Workspace is the configuration; workspace.Store.
+// Workspace is the configuration, with the methods Current, Update and Try of
+// workspace.Store.
 type Workspace interface {
 	Current() *workspace.Snapshot
-	// Update and Try are those of workspace.Store.
 	Update(ctx context.Context, fn func(*workspace.Draft) error) (*workspace.Snapshot, error)
 	Try(ctx context.Context, fn func(*workspace.Draft) error) (base, next *workspace.Snapshot, err error)
 }

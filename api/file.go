@@ -31,6 +31,7 @@ func (a *API) fileRoutes() {
 		func(op *huma.Operation) {
 			op.Description = "Kith's own: changes the workspace into what a file says and answers with what that changes. The file is the body (text/yaml), " +
 				"or comes as JSON together with the values of the variables that it names."
+			op.SkipValidateBody = true // it is read here, by its media type
 			op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 				mediaYAML: {Schema: &huma.Schema{Type: huma.TypeString}},
 				mediaJSON: {Schema: huma.SchemaFromType(a.huma.OpenAPI().Components.Schemas, applyType)},

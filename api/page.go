@@ -44,8 +44,8 @@ func (p *Paging) want() (count int, cursor string, err error) {
 	return count, cmp.Or(p.Pagination.Cursor, p.Cursor), nil
 }
 
-// firstPage is the cursor of the first page: Segment's.
-var firstPage = base64.StdEncoding.EncodeToString([]byte("0"))
+// firstPage is the cursor of the first page, as in Segment: base64 of "0".
+const firstPage = "MA=="
 
 // cursorAfter is the cursor of the page that begins behind a key.
 func cursorAfter(key string) string { return base64.StdEncoding.EncodeToString([]byte(">" + key)) }
