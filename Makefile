@@ -1,11 +1,12 @@
 # make build   the binary, at bin/kith
 # make demo    a hotel group with simulated guests, until it is stopped
 # make test    formatting, vet, staticcheck, all tests
+# make crash   kill -9 under load, ten times, with exact accounting
 # make bench   figures, each beside the limit of this machine
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: build demo test lint bench clean
+.PHONY: build demo test crash lint bench clean
 
 build:
 	@mkdir -p bin
@@ -17,6 +18,9 @@ demo: build demo/node/node_modules
 test: lint demo/node/node_modules e2e/node/node_modules
 	go test -timeout 20m ./...
 	@echo "make test: all tests passed"
+
+crash:
+	KITH_CRASHES=10 go test -count=1 -timeout 20m -run '^TestCrash$$' -v ./e2e
 
 lint:
 	@unformatted=$$(find . -name '*.go' -not -path '*/node_modules/*' -print0 | xargs -0 gofmt -l); \

@@ -75,7 +75,7 @@ const (
 	percentShared    = 10 // newcomers on the device of somebody else in the family
 	percentTypos     = 6  // of the addresses typed at the WiFi
 	percentAgain     = 2  // calls sent twice
-	percentLate      = 5  // of bookings and logins reported long after
+	percentLate      = 5  // of bookings, imported long after
 	percentOdd       = 2  // of bookings with the value as text
 	maxGuests        = 50_000
 )
@@ -257,7 +257,7 @@ func (g *Guests) stay(p *guest, now time.Time) Call {
 			"device": map[string]any{"type": pick(g, []string{"ios", "android"}), "id": p.phone},
 		},
 	}}
-	if g.chance(3 * percentLate) { // the controller was offline and sends its log: the hour ends within the minute
+	if p.hotel == offline { // the hour ends within the minute
 		c.Message["timestamp"] = now.Add(-time.Hour + time.Duration(5+g.random.IntN(55))*time.Second).UTC().Format(time.RFC3339Nano)
 		c.Late = true
 	}
@@ -288,6 +288,9 @@ func (c *Call) Identifiers() []string {
 	}
 	return ids
 }
+
+// offline is the hotel whose WiFi controller sends its log an hour late.
+const offline = "station"
 
 var (
 	hotels     = []string{"harbour", "hill", "station"}

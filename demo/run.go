@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -101,6 +102,7 @@ func (d *demo) names(ctx context.Context) error {
 	if err := d.cfg.Client.Call(ctx, "GET", "/spaces/default/audiences", nil, &audiences); err != nil {
 		return fmt.Errorf("list the demo's audiences: %w", err)
 	}
+	slices.SortFunc(audiences.Audiences, func(a, b struct{ Key, Name string }) int { return strings.Compare(a.Name, b.Name) })
 	d.tally.change(func(f *Figures) {
 		for _, a := range audiences.Audiences {
 			f.Audiences = append(f.Audiences, AudienceFigures{Key: a.Key, Name: a.Name})

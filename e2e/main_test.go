@@ -43,14 +43,15 @@ func runAll(m *testing.M) int {
 	return m.Run()
 }
 
-// lackNode says what is missing of Node and the packages of node/.
+// lackNode says what is missing of Node and the packages it needs.
 func lackNode() error {
 	if _, err := exec.LookPath("node"); err != nil {
 		return errors.New("Node (node is not in the PATH)")
 	}
-	for _, p := range []string{"analytics-node", "public-api-sdk-typescript"} {
-		if _, err := os.Stat(filepath.Join("node", "node_modules", "@segment", p)); err != nil {
-			return fmt.Errorf("the package @segment/%s (run npm ci in e2e/node)", p)
+	for _, p := range []string{"node/node_modules/@segment/analytics-node", "node/node_modules/@segment/public-api-sdk-typescript",
+		"../demo/node/node_modules/@segment/analytics-node"} {
+		if _, err := os.Stat(filepath.FromSlash(p)); err != nil {
+			return fmt.Errorf("the packages of e2e/node and demo/node (run npm ci there): %w", err)
 		}
 	}
 	return nil

@@ -37,7 +37,8 @@ import (
 //	deadletters SLUG N    waits until the destination has N dead letters
 //	resend SLUG N         sends the destination's dead letters again, N of them
 //
-// and the condition [node]. KITH_NODE is the folder of the Node programs.
+// and the condition [node]. KITH_NODE and KITH_DEMO_NODE are the folders of the
+// Node programs.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	update := os.Getenv("KITH_UPDATE") != ""
@@ -51,7 +52,8 @@ func TestScenarios(t *testing.T) {
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
-			env.Vars = append(env.Vars, "PATH="+filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"), "KITH_NODE="+node)
+			env.Vars = append(env.Vars, "PATH="+filepath.Dir(binary)+string(os.PathListSeparator)+os.Getenv("PATH"), "KITH_NODE="+node,
+				"KITH_DEMO_NODE="+filepath.Join(filepath.Dir(filepath.Dir(node)), "demo", "node"))
 			s := &scenario{dir: env.WorkDir}
 			env.Values[scenarioKey{}] = s
 			env.Defer(s.end)
