@@ -66,7 +66,7 @@ func (c *audienceCommand) show(r *run, server *client.Client, a *client.Audience
 	if r.json {
 		return json.NewEncoder(r.Stdout).Encode(map[string]any{"audience": a, "members": members})
 	}
-	fmt.Fprintf(r.Stdout, "%s (%s), %s, %d members\n%s\n", a.Name, a.Key, a.Status, a.Size.Count, a.Definition.Query)
+	fmt.Fprintf(r.Stdout, "%s (%s), %s, members: %d\n%s\n", a.Name, a.Key, a.Status, a.Size.Count, a.Definition.Query)
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)
 	for _, m := range members {
 		fmt.Fprintf(w, "  %s\tsince %s\n", m.ID, m.Since)

@@ -144,7 +144,7 @@ func TestProfileAndAudience(t *testing.T) {
 		if code, out, _ := kith("", "audience"); code != Done || !strings.Contains(out, "buyers  1        Live") {
 			t.Errorf("audiences: exit %d\n%s", code, out)
 		}
-		if code, out, _ := kith("", "audience", "buyers"); code != Done || !strings.Contains(out, "use_") || !strings.Contains(out, "1 members") {
+		if code, out, _ := kith("", "audience", "buyers"); code != Done || !strings.Contains(out, "use_") || !strings.Contains(out, "members: 1") {
 			t.Errorf("audience: exit %d\n%s", code, out)
 		}
 		if code, _, stderr := kith("", "audience", "sellers"); code != Failed || !strings.Contains(stderr, "kith audience") {

@@ -100,6 +100,13 @@ func (s *Server) greet(addr *net.TCPAddr) {
 		token = "in " + s.tokenFile
 	}
 	fmt.Fprintf(s.cfg.Notes, "kith %s listens on %s (data: %s)\nadmin token: %s\n", s.cfg.Version, at, data, token)
+	if s.cfg.has(API) {
+		next := "watch events with: kith tail"
+		if len(s.workspace.Current().Sources) == 0 {
+			next = "declare your first source with: kith apply -f workspace.yaml (or POST " + at + "/api/sources)"
+		}
+		fmt.Fprintf(s.cfg.Notes, "next: %s\n", next)
+	}
 	if s.manual != nil {
 		fmt.Fprintf(s.cfg.Notes, "THE CLOCK STANDS at %s: it moves with POST %s/api/test-clock {\"advance\":\"60d\"} only\n",
 			s.manual.Now().Format(time.RFC3339), at)
