@@ -311,6 +311,88 @@ func TestHotProfileThatHangsLeavesRoomForOthers(t *testing.T) {
 	w.counts("dst", 200, 0, 0, 201)
 }
 
+// TestRetriesUnderWayKeepNothingAtHand: while the retry of a hot profile's
+// event hangs, what comes after it does not fill the room for others.
+func TestRetriesUnderWayKeepNothingAtHand(t *testing.T) {
+	w := newWorld(t)
+	w.limits.MaxPending = 10
+	s := w.sink()
+	release, hangs := make(chan struct{}), atomic.Bool{}
+	var tries atomic.Int64
+	s.answers(func(r request) (int, map[string]string) {
+		if strings.Contains(r.events[0], "hot") {
+			if tries.Add(1) > 1 {
+				hangs.Store(true)
+				<-release
+			}
+			return 503, nil
+		}
+		return 200, nil
+	})
+	w.destination("dst", "webhook", s.settings(""))
+	w.run()
+	w.append(1, w.event(1, `{"hot":0}`))
+	w.settle()
+	due, _ := w.d.NextDue()
+	w.clock.Set(due)
+	w.eventually("the retry hangs", hangs.Load)
+	for i := range 200 {
+		w.append(1, w.event(1, `{"later":1}`), w.event(byte(2+i%100), fmt.Sprintf(`{"n":%d}`, i)))
+	}
+	w.eventually("others arrive", func() bool { return len(s.got()) == 200 })
+	if n := w.status("dst").Counts.Failures; n != 1 {
+		t.Errorf("others have waited until the retry had failed: %d failures", n)
+	}
+	close(release)
+	w.settle()
+	w.counts("dst", 200, 0, 0, 201)
+}
+
+func TestOutageIsNotMadeWorse(t *testing.T) {
+	w := newWorld(t)
+	s := w.sink()
+	s.status(503)
+	w.destination("dst", "webhook", s.settings(`,"batch":{"size":100}`))
+	w.run()
+	var outputs []pipeline.Output
+	for i := range 1000 {
+		o := w.event(1, `{}`)
+		o.Profile[2], o.Profile[3] = byte(i), byte(i>>8)
+		outputs = append(outputs, o)
+	}
+	w.append(1, outputs...)
+	w.advance(12 * time.Second)
+	w.counts("dst", 0, 0, 0, 1000)
+	// Events that failed together are tried again together.
+	c := w.status("dst").Counts
+	if n := len(s.seen()); c.Attempts < 4000 || n > 300 {
+		t.Errorf("%d requests for %d attempts", n, c.Attempts)
+	}
+	s.status(200)
+	w.finish()
+	w.counts("dst", 1000, 0, 0, 0)
+}
+
+func TestPoisonIsFoundWithoutOtherTraffic(t *testing.T) {
+	w := newWorld(t)
+	s := w.sink()
+	s.answers(func(r request) (int, map[string]string) {
+		if slices.Contains(r.events, `{"poison":1}`) {
+			return 500, nil
+		}
+		return 200, nil
+	})
+	w.destination("dst", "webhook", s.settings(`,"batch":{"size":100}`))
+	w.run()
+	var outputs []pipeline.Output
+	for i := range 50 {
+		outputs = append(outputs, w.event(byte(i+2), `{}`))
+	}
+	w.append(1, append(outputs, w.event(1, `{"poison":1}`))...)
+	w.advance(10 * time.Minute)
+	w.counts("dst", 50, 0, 0, 1)
+}
+
 func TestConnectorThatBreaksItsContract(t *testing.T) {
 	w := newWorld(t)
 	mode := atomic.Int64{}

@@ -539,6 +539,27 @@ func TestDeadLettersAndResend(t *testing.T) {
 	}
 }
 
+func TestResendIsDurable(t *testing.T) {
+	w := newWorld(t)
+	s := w.sink()
+	s.status(403)
+	w.destination("dst", "webhook", s.settings(""))
+	w.run()
+	w.append(1, w.event(1, `{}`))
+	w.settle()
+	w.restart() // which makes the dead letter durable
+	s.status(503)
+	if n, _, err := w.d.Resend(context.Background(), "dst", nil); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	w.crash(0, func() {})
+	w.settle()
+	w.counts("dst", 0, 0, 0, 1)
+	if dead, err := w.d.DeadLetters(context.Background(), "dst", "", 1, false); err != nil || len(dead) != 1 || dead[0].State != delivery.Resending {
+		t.Errorf("%+v, %v", dead, err)
+	}
+}
+
 func TestResendUnknown(t *testing.T) {
 	w := newWorld(t)
 	s := w.sink()
@@ -735,6 +756,26 @@ func TestNewDestinationBeginsAtTheEnd(t *testing.T) {
 	other.expect(t, `{"n":3}`)
 	s.expect(t, `{"n":2}`, `{"n":3}`)
 
+	// What Begin has written stays when delivery starts, although the
+	// configuration does not know of the destination yet.
+	w.stop()
+	third := w.sink()
+	next = w.conf.draft(func(snap *workspace.Snapshot) {
+		d := snap.Destinations[0]
+		d.ID, d.Settings = "dst_3", []byte(third.settings(""))
+		snap.Destinations = append(snap.Destinations, d)
+	})
+	w.runAfter(func(d *delivery.Delivery) {
+		if err := d.Begin(context.Background(), next); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.append(1, w.event(1, `{"n":"3b"}`))
+	w.settle()
+	w.conf.make(next)
+	w.settle()
+	third.expect(t, `{"n":"3b"}`)
+
 	// A space that is newer than the destination is read from its beginning.
 	next = w.conf.draft(func(snap *workspace.Snapshot) {
 		snap.Spaces = append(snap.Spaces, workspace.Space{ID: "spa_2", Number: 2, Slug: "second"})
@@ -743,8 +784,8 @@ func TestNewDestinationBeginsAtTheEnd(t *testing.T) {
 	w.append(2, w.event(1, `{"n":4}`))
 	w.conf.make(next)
 	w.settle()
-	s.expect(t, `{"n":2}`, `{"n":3}`, `{"n":4}`)
-	w.counts("dst", 3, 0, 0, 0)
+	s.expect(t, `{"n":2}`, `{"n":3}`, `{"n":"3b"}`, `{"n":4}`)
+	w.counts("dst", 4, 0, 0, 0)
 }
 
 func TestEventsThatAreGone(t *testing.T) {

@@ -104,9 +104,10 @@ type unit struct {
 	lane *lane
 	place
 	waiting
-	arrived int64 // when it was read, in milliseconds; zero when it has waited enough
-	stored  bool  // there is a waiting record of it
-	settled bool  // its output's cursor has moved on
+	arrived int64  // when it was read, in milliseconds; zero when it has waited enough
+	stored  bool   // there is a waiting record of it
+	settled bool   // its output's cursor has moved on
+	seen    uint64 // session.successes when it failed last
 
 	// What is at hand of it; nil for one that waits.
 	output *pipeline.Output

@@ -21,6 +21,7 @@ func (s *session) outcomes(r result) {
 	s.closeRetired(b.opened)
 	delete(s.sending, b)
 	at := 0
+	s.spread = s.w.d.chance() // the same for all, so that they are tried again together
 	for _, q := range b.queues {
 		n := q.taken
 		q.taken = 0
@@ -46,6 +47,7 @@ func (s *session) settleQueue(q *queue, outcomes []destination.Outcome, size int
 		switch {
 		case o.Status == destination.Delivered:
 			s.lastSuccess = s.cfg.Clock.Now()
+			s.successes++
 			u.attempts++
 			s.delivered(u)
 		case o.Status == destination.Permanent && (!shared || o.Regardless):
@@ -60,9 +62,7 @@ func (s *session) settleQueue(q *queue, outcomes []destination.Outcome, size int
 			return
 		default:
 			if shared {
-				for _, u := range q.units[:len(outcomes)-i] {
-					u.split++
-				}
+				s.suspect(q.units[:len(outcomes)-i])
 			}
 			if s.putBackLater(u, o) {
 				s.place(q)
@@ -72,6 +72,23 @@ func (s *session) settleQueue(q *queue, outcomes []destination.Outcome, size int
 		q.units = q.units[1:]
 	}
 	s.place(q)
+}
+
+// patience is how often a batch is tried as it is while nothing at all is
+// delivered. Then it may be one of its events.
+const patience = 4
+
+// suspect has units that failed together be tried in smaller batches, in case
+// one of them spoils it for the others: at once while others are delivered,
+// after a while when the destination seems to be down, which smaller batches
+// would not help.
+func (s *session) suspect(units []*unit) {
+	for _, u := range units {
+		if s.successes > u.seen || u.attempts >= patience {
+			u.split++
+		}
+		u.seen = s.successes
+	}
 }
 
 // place finds a queue its place after its first unit has changed: on hold
@@ -111,9 +128,6 @@ func (s *session) putBackLater(u *unit, o destination.Outcome) (waits bool) {
 		delay = s.backoff(time.Duration(now-u.first) * time.Millisecond)
 	}
 	u.due = min(limit, now+max(1, delay.Milliseconds()))
-	if o.After > s.limits.MaxAge {
-		u.due = limit
-	}
 	u.reason = clip(o.Reason)
 	s.report(u, destination.Retry, u.reason)
 	s.store(u)
@@ -124,7 +138,7 @@ func (s *session) putBackLater(u *unit, o destination.Outcome) (waits bool) {
 // again, so that the waits double, a quarter more or less by chance.
 func (s *session) backoff(tried time.Duration) time.Duration {
 	d := min(max(tried, s.limits.Backoff), s.limits.MaxBackoff)
-	return d - d/4 + time.Duration(s.w.d.chance()*float64(d)/2)
+	return d - d/4 + time.Duration(s.spread*float64(d)/2)
 }
 
 // chance returns a number from 0 to 1.

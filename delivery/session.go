@@ -39,6 +39,7 @@ type session struct {
 	inFlight int
 	sending  map[*batch]struct{}
 	results  chan result
+	spread   float64 // chance, from 0 to 1, for the retries of a batch
 	sendCtx  context.Context
 	cancel   context.CancelFunc
 
@@ -49,6 +50,7 @@ type session struct {
 
 	lastFailure string
 	lastSuccess time.Time
+	successes   uint64 // events delivered since the session began
 }
 
 // opened is a destination that is open with certain settings. It is closed

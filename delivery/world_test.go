@@ -94,6 +94,12 @@ func (w *world) resolved(space uint32) *kvlog.Log {
 // run starts a delivery.
 func (w *world) run() {
 	w.t.Helper()
+	w.runAfter(func(*delivery.Delivery) {})
+}
+
+// runAfter starts a delivery after something else was done with it.
+func (w *world) runAfter(before func(*delivery.Delivery)) {
+	w.t.Helper()
 	registry, err := destination.NewRegistry(w.conns...)
 	if err != nil {
 		w.t.Fatal(err)
@@ -115,6 +121,7 @@ func (w *world) run() {
 		},
 		Bodies: w.bodies, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Tap: w.tap, Limits: w.limits,
 	})
+	before(w.d)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.d.Run(ctx) }()
