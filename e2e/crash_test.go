@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -78,6 +79,11 @@ func TestCrash(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(seed, 1000))
 	for i := range crashes {
+		// Every second time the sink refuses what it gets until the crash is over.
+		if i%2 == 1 {
+			sink.Answer("all", http.StatusServiceUnavailable)
+			sink.Answer("told", http.StatusServiceUnavailable)
+		}
 		next := acks.Load() + int64(acksPerCrash/2+random.IntN(acksPerCrash))
 		wait, stop := context.WithTimeout(t.Context(), patience)
 		if err := until(wait, func() error {
@@ -90,6 +96,8 @@ func TestCrash(t *testing.T) {
 		}
 		stop()
 		h.process.kill()
+		sink.Answer("all", http.StatusOK)
+		sink.Answer("told", http.StatusOK)
 		h.start()
 	}
 	cancel()

@@ -2,6 +2,7 @@ package script
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -168,4 +169,29 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The examples of docs/scripts.md are scripts.
+func TestTheDocumentedExamplesAreScripts(t *testing.T) {
+	text, err := os.ReadFile("../docs/scripts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```")
+	seen := 0
+	for i := 1; i < len(blocks); i += 2 {
+		if strings.Contains(blocks[i], "= { [ statement ]") {
+			continue // the grammar
+		}
+		seen++
+		s, err := Parse("example", []byte("source example\n"+blocks[i]))
+		if err != nil {
+			t.Errorf("%v in\n%s", err, blocks[i])
+		} else if len(s.Statements) < 5 {
+			t.Errorf("%d statements in\n%s", len(s.Statements), blocks[i])
+		}
+	}
+	if seen < 2 {
+		t.Errorf("%d examples were found", seen)
+	}
 }
