@@ -19,8 +19,9 @@ import (
 // Delivery runs the workers of all destinations. Its methods are safe for
 // concurrent use.
 type Delivery struct {
-	cfg    Config
-	random sync.Mutex // guards cfg.Random
+	cfg     Config
+	random  sync.Mutex    // guards cfg.Random
+	running chan struct{} // closed once Run has begun
 
 	mu      sync.Mutex
 	group   *errgroup.Group // of the workers and feeds; nil while Run is not running
@@ -34,7 +35,7 @@ type Delivery struct {
 // New returns a delivery that does nothing until Run.
 func New(cfg Config) *Delivery {
 	cfg.Limits = cfg.Limits.withDefaults()
-	return &Delivery{cfg: cfg, begun: map[string]bool{}, workers: map[string]*worker{}, feeds: map[uint32]*feed{}}
+	return &Delivery{cfg: cfg, running: make(chan struct{}), begun: map[string]bool{}, workers: map[string]*worker{}, feeds: map[uint32]*feed{}}
 }
 
 // Run delivers until ctx is done. Then it lets requests under way end, for
@@ -45,6 +46,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 	d.group, d.ctx = errgroup.WithContext(ctx)
 	group := d.group
 	d.mu.Unlock()
+	close(d.running)
 	group.Go(func() error {
 		defer d.stop()
 		if err := d.sweep(d.ctx, d.cfg.Workspace.Current()); err != nil && ctx.Err() == nil {
@@ -212,8 +214,13 @@ func (d *Delivery) begin(ctx context.Context, id string, snap *workspace.Snapsho
 // given offsets of the resolved logs, but for what waits for a retry that is
 // due later than now and for destinations that send nothing (Status.Problem).
 // Batches are sent without waiting for more. All of it is committed then. It
-// applies the newest configuration first.
+// applies the newest configuration first. Before Run it waits for it.
 func (d *Delivery) Settled(ctx context.Context, upTo map[uint32]commitlog.Offset) error {
+	select {
+	case <-d.running:
+	case <-ctx.Done():
+		return errStopped()
+	}
 	if err := d.apply(d.cfg.Workspace.Current()); err != nil {
 		return err
 	}
