@@ -163,7 +163,6 @@ func (s *session) dispatch(ctx context.Context) error {
 			return nil
 		}
 		b := s.form(ctx, g)
-		g.age()
 		if len(b.items) == 0 {
 			continue // all of them were kept back or could not be read
 		}

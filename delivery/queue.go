@@ -46,6 +46,7 @@ type group struct {
 	units  int   // that may go, over all queues
 	bytes  int   // of their bodies, as far as they are known
 	oldest int64 // when the first of them was read
+	stale  bool  // oldest may have been taken
 }
 
 // queues are all queues of a destination.
@@ -111,7 +112,7 @@ func (qs *queues) makeReady(q *queue) {
 	}
 	q.state, q.group = ready, g
 	if len(g.list) == 0 || q.units[0].arrived < g.oldest {
-		g.oldest = q.units[0].arrived
+		g.oldest, g.stale = q.units[0].arrived, g.stale && len(g.list) > 0
 	}
 	g.list = append(g.list, q)
 	qs.measure(q, +1)
@@ -134,7 +135,7 @@ func (qs *queues) measure(q *queue, sign int) {
 // first takes the first queue of a group.
 func (qs *queues) first(g *group) *queue {
 	q := g.list[0]
-	g.list = g.list[1:]
+	g.list, g.stale = g.list[1:], true
 	qs.measure(q, -1)
 	q.group, q.run = nil, 0
 	return q
@@ -145,15 +146,6 @@ func (qs *queues) putBack(g *group, q *queue) {
 	q.state, q.group = ready, g
 	g.list = append([]*queue{q}, g.list...)
 	qs.measure(q, +1)
-}
-
-// age finds the oldest unit of a group anew.
-func (g *group) age() {
-	for i, q := range g.list {
-		if i == 0 || q.units[0].arrived < g.oldest {
-			g.oldest = q.units[0].arrived
-		}
-	}
 }
 
 // due reports whether a batch of the group is to be sent now.
@@ -168,7 +160,15 @@ func (g *group) due(b destination.Batching, now int64, flush bool) bool {
 }
 
 // ripe is when the group's oldest unit has waited long enough for others.
-func (g *group) ripe(b destination.Batching) int64 { return g.oldest + b.MaxAge.Milliseconds() }
+func (g *group) ripe(b destination.Batching) int64 {
+	if g.stale {
+		g.stale, g.oldest = false, g.list[0].units[0].arrived
+		for _, q := range g.list {
+			g.oldest = min(g.oldest, q.units[0].arrived)
+		}
+	}
+	return g.oldest + b.MaxAge.Milliseconds()
+}
 
 // next returns the next group in turn that is due, or nil.
 func (qs *queues) next(b destination.Batching, now int64, flush bool) *group {
