@@ -34,6 +34,8 @@ import (
 //	                      what was posted to $SINK/SLUG with that value at the
 //	                      first path came in the order of the numbers at the second
 //	answers SLUG STATUS   $SINK/SLUG answers with this status from here on
+//	field FILE PATH VALUE a JSON file has that value at a gjson path; FILE may be
+//	                      stdout
 //	deadletters SLUG N    waits until the destination has N dead letters
 //	resend SLUG N         sends the destination's dead letters again, N of them
 //
@@ -72,6 +74,7 @@ func TestScenarios(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": command((*scenario).serve), "crash": command((*scenario).crash), "stop": command((*scenario).stop),
 			"sink": command((*scenario).startSink), "received": command((*scenario).received), "ordered": command((*scenario).ordered),
+			"field":   command((*scenario).field),
 			"answers": command((*scenario).answers), "deadletters": command((*scenario).deadLetters), "resend": command((*scenario).resend),
 		},
 	})
@@ -255,6 +258,17 @@ func (s *scenario) resend(ts *testscript.TestScript, args []string) error {
 	}
 	if got := fmt.Sprint(out.Retried); got != args[1] {
 		return fmt.Errorf("%s dead letters are on their way again, want %s", got, args[1])
+	}
+	return nil
+}
+
+func (s *scenario) field(ts *testscript.TestScript, args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("usage: field FILE PATH VALUE")
+	}
+	text := ts.ReadFile(args[0])
+	if got := gjson.Get(text, args[1]).String(); got != args[2] {
+		return fmt.Errorf("%s is %q, want %q, in\n%s", args[1], got, args[2], text)
 	}
 	return nil
 }
