@@ -191,7 +191,7 @@ func TestRules(t *testing.T) {
 	w.get(at).is(200, "data.rules.2.key", "Order Completed", "data.pagination.totalEntries", 3)
 
 	w.patch(at, object{"rules": []any{rule("TRACK", "Good", 1, `{}`), rule("TRACK", "Bad", 1, `{"type":"text"}`)}}).refused(422, "rules.1.jsonSchema.type", "")
-	w.patch(at, object{"rules": []any{rule("TRACK", "", 1, `{}`)}}).refused(422, "rules.0.key", "missing")
+	w.patch(at, object{"rules": []any{rule("TRACK", "", 1, `{}`)}}).refused(422, "rules.0.key", "key")
 	w.patch(at, object{"rules": []any{rule("SING", "x", 1, `{}`)}}).refused(422, "rules[0].type", "TRACK")
 	w.patch(at, object{"rules": []any{rule("TRACK", "x", 1, `{"$ref":"https://example.com/schema"}`)}}).is(422)
 	many := make([]any, 201)

@@ -18,8 +18,8 @@ type Options struct {
 	Secrets Sealer
 	// Connectors are the kinds of destination there are.
 	Connectors []Connector
-	// CheckRule checks a tracking plan's rule, its schema above all; nil takes
-	// every object as a schema.
+	// CheckRule checks a tracking plan's rule: its type, key and schema; nil
+	// takes every object as a schema.
 	CheckRule func(Rule) error
 	// CheckTrigger checks a subscription's or an activation's trigger; nil
 	// takes every text.
@@ -35,8 +35,8 @@ type Options struct {
 	Announce func(ctx context.Context, s *Snapshot) error
 }
 
-// Sealer turns secrets into text that may be stored, and back. Sealed text
-// begins with SealedPrefix.
+// Sealer turns secrets into text that may be stored (Seal), and back (Unseal).
+// Sealed text begins with SealedPrefix.
 type Sealer interface {
 	Seal(plain string) (string, error)
 	Unseal(sealed string) (string, error)

@@ -72,15 +72,6 @@ func (o *Options) checkRules(p *problems, at string, rules []Rule, before *Track
 	for i := range rules {
 		r := &rules[i]
 		place := fmt.Sprintf("%s.%d", at, i)
-		switch r.Type {
-		case RuleTrack:
-			if r.Key == "" {
-				p.add(place+".key", "is missing: a TRACK rule's key is the event's name")
-			}
-		case RuleIdentify, RuleGroup, RulePage, RuleScreen, RuleCommon:
-		default:
-			p.add(place+".type", "%q is not a type of rule: want TRACK, IDENTIFY, GROUP, PAGE, SCREEN or COMMON", r.Type)
-		}
 		text(p, place+".key", r.Key, maxDescription)
 		if r.Version < 0 {
 			p.add(place+".version", "%d is negative", r.Version)

@@ -65,7 +65,6 @@ func TestCheck(t *testing.T) {
 		{"rule twice", func(d draft) {
 			d.TrackingPlans[0].Rules = append(d.TrackingPlans[0].Rules, d.TrackingPlans[0].Rules[0])
 		}, "trackingPlans.plan.rules.1", "another TRACK rule", fault.Invalid},
-		{"rule without key", func(d draft) { d.TrackingPlans[0].Rules[0].Key = "" }, "trackingPlans.plan.rules.0.key", "missing", fault.Invalid},
 		{"schema", func(d draft) { d.TrackingPlans[0].Rules[0].JSONSchema = json.RawMessage(`{"type":"text"}`) }, "trackingPlans.plan.rules.0.jsonSchema.type", "want", fault.Invalid},
 		{"schema is no object", func(d draft) { d.TrackingPlans[0].Rules[0].JSONSchema = json.RawMessage(`[]`) }, "trackingPlans.plan.rules.0.jsonSchema", "object", fault.Invalid},
 		{"audience key", func(d draft) { d.Audiences[0].Key = "V I P" }, "audiences.default.V I P.key", "lower-case", fault.Invalid},
