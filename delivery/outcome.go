@@ -39,7 +39,7 @@ func (s *session) settleQueue(q *queue, outcomes []destination.Outcome, size int
 		n.Attempts++
 		if o.Status != destination.Delivered {
 			n.Failures++
-			s.lastFailure = o.Reason
+			s.lastFailure = clip(o.Reason)
 		}
 	}
 	for i, o := range outcomes {
