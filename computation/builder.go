@@ -54,15 +54,16 @@ type Builder struct {
 	cfg   BuilderConfig
 	keys  keys
 	place place
+	step  int // profiles that one transaction of the loop visits
+	parts int // cells that one segment of history fills before they are handed over
 }
 
 // NewBuilder returns a Builder. There is one for each loop.
 func NewBuilder(cfg BuilderConfig) *Builder {
-	return &Builder{cfg: cfg, keys: keys{cfg.Space, cfg.Epoch}, place: place{cfg.Space, cfg.Epoch}}
+	return &Builder{
+		cfg: cfg, keys: keys{cfg.Space, cfg.Epoch}, place: place{cfg.Space, cfg.Epoch}, step: 1000, parts: 200_000,
+	}
 }
-
-// stepProfiles is how many profiles one transaction of the loop visits.
-const stepProfiles = 1000
 
 // cursor is how far the Builder has come with the task at hand.
 type cursor struct {
@@ -75,11 +76,11 @@ type cursor struct {
 	End        commitlog.Offset `json:"end,omitempty"`
 	To         commitlog.Offset `json:"to,omitempty"`
 	// Of a walk: After is the last profile visited; of a walk over members,
-	// Build is the build whose members are being visited, and of a sweep Cell
-	// the aggregate of the last cell seen.
+	// Build is the build whose members are being visited, and of a sweep Shelf
+	// the last one seen.
 	After event.ProfileID `json:"after,omitzero"`
 	Build uint32          `json:"build,omitempty"`
-	Cell  uint32          `json:"cell,omitempty"`
+	Shelf uint32          `json:"shelf,omitempty"`
 	Count int             `json:"count,omitempty"` // profiles visited, for people
 }
 
@@ -100,7 +101,7 @@ const (
 func (b *Builder) Run(ctx context.Context) error {
 	wake := b.cfg.Engine.changed(b.place)
 	for {
-		busy, err := b.step(ctx)
+		busy, err := b.work(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -118,8 +119,8 @@ func (b *Builder) Run(ctx context.Context) error {
 	}
 }
 
-// step does the next piece of work, and reports whether there was one.
-func (b *Builder) step(ctx context.Context) (bool, error) {
+// work does the next piece of work, and reports whether there was one.
+func (b *Builder) work(ctx context.Context) (bool, error) {
 	reg, at, err := b.look(ctx)
 	if err != nil {
 		return false, err

@@ -141,7 +141,7 @@ func (m *moment) size() int {
 func (c *cell) empty() bool { return c.count == 0 && len(c.at) == 0 && len(c.moments) == 0 }
 
 func (c *cell) encode(a *aggregate) kv.Value {
-	v := kv.Value{cellFormat, byte(a.Kind)}
+	v := make(kv.Value, 0, 16+4*len(c.at)).Byte(byte(a.Kind))
 	switch a.Kind {
 	case tallies:
 		return v.Uvarint(c.count)
@@ -181,7 +181,7 @@ func decodeCell(a *aggregate, value []byte) (*cell, error) {
 		return c, nil
 	}
 	f := kv.FieldsOf(value)
-	if f.Byte() != cellFormat || f.Byte() != byte(a.Kind) {
+	if f.Byte() != byte(a.Kind) {
 		return nil, errStored
 	}
 	before := int64(0)
@@ -189,7 +189,8 @@ func decodeCell(a *aggregate, value []byte) (*cell, error) {
 	case tallies:
 		c.count = f.Uvarint()
 	case times:
-		c.at = make([]int64, f.Count(len(value)))
+		n := f.Count(len(value))
+		c.at = make([]int64, n, n+1) // most are read to be added to
 		for i := range c.at {
 			before += f.Varint()
 			c.at[i] = before
@@ -237,34 +238,47 @@ func (c *cell) within(w query.Window, now int64) query.Count {
 	// left it; both in the order of their times.
 	in, _ := slices.BinarySearch(c.at, now-w.From+1)
 	out, _ := slices.BinarySearch(c.at, now-w.To+1)
-	next := func(in, out int) (at int64) {
-		at = query.Never
-		if in < len(c.at) {
-			at = c.at[in] + w.From
-		}
-		if out < len(c.at) {
-			at = min(at, c.at[out]+w.To)
-		}
-		return at
+	s := steps{c.at, w, in, out}
+	return query.Count{N: int64(in - out), Next: s.next(), Steps: s.all}
+}
+
+// steps are the changes of a windowed count to come: in entries have come into
+// the window, out have left it.
+type steps struct {
+	at      []int64
+	window  query.Window
+	in, out int
+}
+
+// next returns when the next entry comes in or leaves.
+func (s *steps) next() int64 {
+	at := query.Never
+	if s.in < len(s.at) {
+		at = s.at[s.in] + s.window.From
 	}
-	return query.Count{N: int64(in - out), Next: next(in, out), Steps: func(yield func(int64, int64) bool) {
-		in, out := in, out
-		for {
-			at := next(in, out)
-			if at == query.Never {
-				return
-			}
-			for in < len(c.at) && c.at[in]+w.From <= at {
-				in++
-			}
-			for out < len(c.at) && c.at[out]+w.To <= at {
-				out++
-			}
-			if !yield(at, int64(in-out)) {
-				return
-			}
+	if s.out < len(s.at) {
+		at = min(at, s.at[s.out]+s.window.To)
+	}
+	return at
+}
+
+// all yields the changes in order; see query.Count.
+func (s steps) all(yield func(int64, int64) bool) {
+	for {
+		at := s.next()
+		if at == query.Never {
+			return
 		}
-	}}
+		for s.in < len(s.at) && s.at[s.in]+s.window.From <= at {
+			s.in++
+		}
+		for s.out < len(s.at) && s.at[s.out]+s.window.To <= at {
+			s.out++
+		}
+		if !yield(at, int64(s.in-s.out)) {
+			return
+		}
+	}
 }
 
 // judged returns the count of moments in a window that pass the filter at an

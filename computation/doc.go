@@ -17,7 +17,8 @@
 // effective times, which is exact for late events too; of any other window all
 // times in it; and where the filter depends on a trait, or on how far a date is
 // away, also the fields it reads. The last two are bounded at query.MaxKept
-// entries a profile, the newest by effective time. Per profile a page: its
+// entries a profile, the newest by effective time. The cells of one event lie
+// together on shelves, since they change together. Per profile a page: its
 // memberships, and for each the next instant at which it can change.
 //
 // An event at t counts for within(d) while t <= now < t+d, for between(a, b)

@@ -12,10 +12,6 @@ import (
 	"kith/pipeline"
 )
 
-// maxParts is how many cells one segment of history may fill before they are
-// handed over.
-const maxParts = 200_000
-
 // errFull ends the scan of a segment.
 var errFull = errors.New("computation: the segment is full")
 
@@ -26,7 +22,7 @@ func (b *Builder) join(ctx context.Context, reg *registry, at *cursor) error {
 	if err != nil {
 		return err
 	}
-	s := &segment{graph: g, wanted: map[uint32]bool{}, people: map[event.ProfileID]map[uint32]*cell{}, end: at.To}
+	s := &segment{graph: g, wanted: map[uint32]bool{}, people: map[event.ProfileID]map[uint32]*cell{}, room: b.parts, end: at.To}
 	for _, n := range at.Aggregates {
 		if g.aggregates[n] != nil { // else nobody wants it any more
 			s.wanted[n] = true
@@ -55,7 +51,7 @@ func (b *Builder) join(ctx context.Context, reg *registry, at *cursor) error {
 		}
 	}
 	slices.SortFunc(ids, func(a, b event.ProfileID) int { return bytes.Compare(a[:], b[:]) })
-	for chunk := range slices.Chunk(ids, stepProfiles) {
+	for chunk := range slices.Chunk(ids, b.step) {
 		at.After = chunk[len(chunk)-1]
 		at.Count += len(chunk)
 		if err := b.visit(ctx, chunk, func(id event.ProfileID) any { return part{s.people[id]} }, at); err != nil {
@@ -84,7 +80,7 @@ type segment struct {
 	graph  *graph
 	wanted map[uint32]bool // aggregates
 	people map[event.ProfileID]map[uint32]*cell
-	parts  int
+	room   int              // for how many more cells
 	end    commitlog.Offset // where the segment ends
 }
 
@@ -105,7 +101,7 @@ func (s *segment) take(e archive.Entry, fixed bool) error {
 	if e.Profile.IsZero() {
 		return nil
 	}
-	if s.parts >= maxParts && !fixed {
+	if s.room <= 0 && !fixed {
 		s.end = e.Offset
 		return errFull
 	}
@@ -132,7 +128,7 @@ func (s *segment) take(e archive.Entry, fixed bool) error {
 		if part == nil {
 			part = &cell{}
 			cells[c.Number] = part
-			s.parts++
+			s.room--
 		}
 		// Judged by the instant at which the aggregate began to be fed; what
 		// has expired since goes when it is joined.

@@ -12,21 +12,23 @@ import (
 //	Room r                    → the registry: builds and aggregates   none
 //	Room v                    → the registry's digest                 none
 //	Room w                    → how far the Builder has come          none
-//	Room a profile aggregate  → a cell                                erased by profile
+//	Room a profile shelf      → cells                                 erased by profile
 //	Room p profile            → a page                                erased by profile
-//	Room m build profile      → that the profile is a member          erased by profile
+//	Room m build profile      → since when the profile is a member    erased by profile
 //	Room s build              → how many members a build has          none
 //
-// Builds and aggregates are 32-bit numbers that the registry gives. The cells
-// of a profile that was merged away stay as they were at that moment; its page
-// and memberships go.
+// Builds and shelves are 32-bit numbers that the registry gives. A shelf holds
+// the cells of up to 64 aggregates of one event, so that an event reads and
+// writes one key however many definitions count it. The shelves of a profile
+// that was merged away stay as they were at that moment; its page and
+// memberships go.
 const (
 	Room = 'c'
 
 	registryForm = 'r'
 	digestForm   = 'v'
 	cursorForm   = 'w'
-	cellForm     = 'a'
+	shelfForm    = 'a'
 	pageForm     = 'p'
 	memberForm   = 'm'
 	sizeForm     = 's'
@@ -37,7 +39,7 @@ const (
 	registryFormat = 1
 	digestFormat   = 1
 	cursorFormat   = 1
-	cellFormat     = 1
+	shelfFormat    = 1
 	pageFormat     = 1
 	memberFormat   = 1
 	sizeFormat     = 1
@@ -56,9 +58,9 @@ func (k keys) digest() kv.Key { return k.form(digestForm) }
 
 func (k keys) cursor() kv.Key { return k.form(cursorForm) }
 
-func (k keys) cells(p event.ProfileID) kv.Key { return k.form(cellForm).Fixed(p[:]) }
+func (k keys) shelves(p event.ProfileID) kv.Key { return k.form(shelfForm).Fixed(p[:]) }
 
-func (k keys) cell(p event.ProfileID, aggregate uint32) kv.Key { return k.cells(p).Uint32(aggregate) }
+func (k keys) shelf(p event.ProfileID, number uint32) kv.Key { return k.shelves(p).Uint32(number) }
 
 func (k keys) page(p event.ProfileID) kv.Key { return k.form(pageForm).Fixed(p[:]) }
 

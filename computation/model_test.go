@@ -1,6 +1,8 @@
 package computation
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,10 +100,18 @@ func (h *history) step() {
 	case 6:
 		h.compare()
 	case 7:
+		h.parts = rapid.IntRange(0, 4).Draw(h.T, "parts") // and in the middle of a segment another size
 		h.restart()
 	case 8:
 		h.build()
-	case 9, 10, 11, 12:
+	case 9:
+		// The Builder dies between two of its transactions.
+		h.builder.cfg.Loop = &mortal{Loop: h.row.Loop, left: rapid.IntRange(0, 3).Draw(h.T, "transactions")}
+		if _, err := h.builder.work(h.T.Context()); err != nil && !errors.Is(err, errDied) {
+			h.T.Fatal(err)
+		}
+		h.builder = h.newBuilder()
+	case 10, 11, 12:
 		h.buildStep()
 	default:
 		var calls []rowtest.Call
@@ -128,6 +138,22 @@ func (h *history) step() {
 			h.settled[a.Key] = len(h.row.Outputs())
 		}
 	}
+}
+
+// mortal is a loop that takes only so much work.
+type mortal struct {
+	Loop
+	left int
+}
+
+var errDied = errors.New("died")
+
+// Do implements Loop.
+func (m *mortal) Do(ctx context.Context, fn pipeline.Work) error {
+	if m.left--; m.left < 0 {
+		return errDied
+	}
+	return m.Loop.Do(ctx, fn)
 }
 
 func (h *history) call() rowtest.Call {
@@ -312,6 +338,9 @@ func (h *history) live(key string) *model.Audience {
 			m.Since = v.at - int64(*o.BackfillEventDataDays)*24*hour.Milliseconds()
 		}
 		for _, key := range v.reads {
+			if slices.Contains(h.gone, key) || !h.isLive("aud_"+key) {
+				return nil // its successor, which no longer reads it, is on its way
+			}
 			m.Reads[key] = h.live(key)
 		}
 		return m

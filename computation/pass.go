@@ -25,11 +25,11 @@ type pass struct {
 
 // person is what of a profile has been read or written in this batch.
 type person struct {
-	id     event.ProfileID
-	fresh  bool  // created in this batch: nothing is stored
-	page   *page // nil until it is asked for
-	turned bool  // the page has changed
-	cells  map[uint32]*cell
+	id      event.ProfileID
+	fresh   bool  // created in this batch: nothing is stored
+	page    *page // nil until it is asked for
+	turned  bool  // the page has changed
+	shelves []*shelf
 }
 
 // Handle computes what a record changes.
@@ -82,7 +82,7 @@ func (p *pass) rewrite(change rewrite) error {
 func (p *pass) person(id event.ProfileID) *person {
 	w := p.people[id]
 	if w == nil {
-		w = &person{id: id, cells: map[uint32]*cell{}}
+		w = &person{id: id}
 		p.people[id] = w
 		p.order = append(p.order, w)
 	}
@@ -105,22 +105,32 @@ func (p *pass) page(w *person) (*page, error) {
 	return w.page, err
 }
 
-func (p *pass) cell(w *person, a *aggregate) (*cell, error) {
-	if c := w.cells[a.Number]; c != nil {
-		return c, nil
+func (p *pass) shelf(w *person, number uint32) (*shelf, error) {
+	for _, s := range w.shelves {
+		if s.number == number {
+			return s, nil
+		}
 	}
 	var value []byte
 	if !w.fresh {
 		var err error
-		if value, err = p.batch.Tx.Get(p.keys.cell(w.id, a.Number)); err != nil {
+		if value, err = p.batch.Tx.Get(p.keys.shelf(w.id, number)); err != nil {
 			return nil, err
 		}
 	}
-	c, err := decodeCell(a, value)
+	s, err := decodeShelf(number, value)
 	if err == nil {
-		w.cells[a.Number] = c
+		w.shelves = append(w.shelves, s)
 	}
-	return c, err
+	return s, err
+}
+
+func (p *pass) cell(w *person, a *aggregate) (*cell, error) {
+	s, err := p.shelf(w, a.Shelf)
+	if err != nil {
+		return nil, err
+	}
+	return s.cell(a)
 }
 
 // enrol writes a profile into the index of a build's members.
@@ -139,13 +149,11 @@ func (p *pass) strike(build uint32, id event.ProfileID) error {
 func (p *pass) Finish() error {
 	tx := p.batch.Tx
 	for _, w := range p.order {
-		for number, c := range w.cells {
-			a := p.graph.aggregates[number]
-			if !c.dirty || a == nil {
-				continue // one that is gone leaves no cells
-			}
-			if err := put(tx, p.keys.cell(w.id, number), c.stored(a.aggregate)); err != nil {
-				return err
+		for _, s := range w.shelves {
+			if s.dirty() {
+				if err := put(tx, p.keys.shelf(w.id, s.number), s.encode(p.graph)); err != nil {
+					return err
+				}
 			}
 		}
 		if w.turned {
@@ -183,14 +191,6 @@ func put(tx kv.Tx, key kv.Key, value kv.Value) error {
 		return tx.Delete(key)
 	}
 	return tx.Set(key, value)
-}
-
-// stored returns the cell as it is written; nil when it holds nothing.
-func (c *cell) stored(a *aggregate) kv.Value {
-	if c.empty() {
-		return nil
-	}
-	return c.encode(a)
 }
 
 func decodeSize(value []byte) (int64, error) {

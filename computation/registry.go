@@ -16,7 +16,7 @@ import (
 // registry is what there is to compute in a space: the builds and the
 // aggregates that they share. It is written whole, and rarely.
 type registry struct {
-	Last       uint32       `json:"last"` // the last number given to a build or an aggregate
+	Last       uint32       `json:"last"` // the last number given to a build, an aggregate or a shelf
 	Builds     []*build     `json:"builds"`
 	Aggregates []*aggregate `json:"aggregates"`
 	// Litter says that cells of aggregates that are gone may lie about.
@@ -94,7 +94,13 @@ type aggregate struct {
 	From  commitlog.Offset `json:"from"`
 	At    int64            `json:"at"`
 	Whole bool             `json:"whole,omitempty"`
+	// Shelf is where its cells are kept, together with those of other
+	// aggregates of the event.
+	Shelf uint32 `json:"shelf"`
 }
+
+// maxShelf is how many aggregates share a shelf.
+const maxShelf = 64
 
 // base is where an aggregate's history begins; the zero base is its beginning.
 type base struct {
@@ -184,8 +190,25 @@ func (r *registry) provide(want *aggregate) {
 		}
 	}
 	r.Last++
-	want.Number = r.Last
+	want.Number, want.Shelf = r.Last, r.shelf(want.Event)
 	r.Aggregates = append(r.Aggregates, want)
+}
+
+// shelf returns a shelf of an event that has room, a new one if there is none.
+func (r *registry) shelf(event string) uint32 {
+	taken := map[uint32]int{}
+	for _, a := range r.Aggregates {
+		if a.Event == event {
+			taken[a.Shelf]++
+		}
+	}
+	for _, a := range r.Aggregates {
+		if a.Event == event && taken[a.Shelf] < maxShelf {
+			return a.Shelf
+		}
+	}
+	r.Last++
+	return r.Last
 }
 
 // prune drops the aggregates that nobody reads any more.

@@ -38,7 +38,7 @@ func (t *turn) take() error {
 		t.engine.outcome.Set(t.record, t.out)
 	}
 	if t.resolution.Created {
-		t.who.fresh = t.who.page == nil && len(t.who.cells) == 0
+		t.who.fresh = t.who.page == nil && len(t.who.shelves) == 0
 		t.visit(t.graph.fresh)
 	}
 	for _, m := range t.resolution.Merged {
@@ -102,9 +102,6 @@ func (t *turn) feed() error {
 	} else {
 		hits = t.graph.hits(t.record)
 	}
-	if err := t.readAhead(hits); err != nil {
-		return err
-	}
 	for i := range hits {
 		h := &hits[i]
 		c, err := t.cell(t.who, h.counter.aggregate)
@@ -113,35 +110,6 @@ func (t *turn) feed() error {
 		}
 		if c.add(h.counter.aggregate, t.now, t.record.Time, h) {
 			t.visit(h.counter.readers)
-		}
-	}
-	return nil
-}
-
-// readAhead reads at once the page and the cells that an event will want.
-func (t *turn) readAhead(hits []hit) error {
-	if t.who.fresh || len(hits) < 2 {
-		return nil
-	}
-	var missing []*aggregate
-	var wanted [][]byte
-	for i := range hits {
-		a := hits[i].counter.aggregate
-		if t.who.cells[a.Number] == nil {
-			missing = append(missing, a)
-			wanted = append(wanted, t.keys.cell(t.who.id, a.Number))
-		}
-	}
-	if len(missing) < 2 {
-		return nil
-	}
-	values, err := t.batch.Tx.GetMany(wanted)
-	if err != nil {
-		return err
-	}
-	for i, a := range missing {
-		if t.who.cells[a.Number], err = decodeCell(a, values[i]); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -209,8 +177,12 @@ func (t *turn) settle() error {
 func (t *turn) evaluate(d *definition, page *page) error {
 	was, known := page.standing(d.chain)
 	if d.build.State == live {
-		if err := t.adopt(d, page); err != nil {
+		adopted, err := t.adopt(d, page)
+		if err != nil {
 			return err
+		}
+		if adopted { // the readers were last evaluated by what the build before said
+			t.visit(d.readers)
 		}
 	}
 	env := env{turn: t, definition: d, page: page}
@@ -261,8 +233,8 @@ func (t *turn) evaluate(d *definition, page *page) error {
 }
 
 // adopt takes over what earlier builds of the audience have told of the
-// profile.
-func (t *turn) adopt(d *definition, page *page) error {
+// profile, and reports whether there was anything.
+func (t *turn) adopt(d *definition, page *page) (adopted bool, err error) {
 	for _, earlier := range d.build.Before {
 		old := page.find(earlier)
 		if old == nil {
@@ -273,13 +245,13 @@ func (t *turn) adopt(d *definition, page *page) error {
 		t.who.turned = true
 		if member {
 			if err := t.strike(earlier, t.who.id); err != nil {
-				return err
+				return false, err
 			}
 		}
 		e := page.at(d.build.Number)
-		e.told, e.past = e.told || told, e.past || past
+		e.told, e.past, adopted = e.told || told, e.past || past, true
 	}
-	return nil
+	return adopted, nil
 }
 
 // eligible reports whether the profile has an identifier of a type that the
@@ -366,6 +338,7 @@ func (t *turn) merge(from event.ProfileID) error {
 		d := t.graph.byBuild[old.build]
 		if d != nil {
 			t.visit([]int{d.index})
+			t.visit(d.readers) // what they read may have come with the child
 		}
 		if !old.member {
 			continue
@@ -385,41 +358,45 @@ func (t *turn) merge(from event.ProfileID) error {
 }
 
 func (t *turn) joinCells(child *person) error {
-	numbers := make([]uint32, 0, len(child.cells))
-	for n := range child.cells {
-		numbers = append(numbers, n)
-	}
 	if !child.fresh {
-		stem := t.keys.cells(child.id)
+		stem := t.keys.shelves(child.id)
+		var numbers []uint32
 		for pair, err := range t.batch.Tx.Scan(kv.Prefix(stem)) {
 			if err != nil {
 				return err
 			}
 			parts := kv.PartsAfter(pair.Key, stem)
-			if n := parts.Uint32(); parts.OK() && child.cells[n] == nil {
-				numbers = append(numbers, n)
+			numbers = append(numbers, parts.Uint32())
+			if !parts.OK() {
+				return errStored
+			}
+		}
+		for _, n := range numbers {
+			if _, err := t.shelf(child, n); err != nil {
+				return err
 			}
 		}
 	}
-	slices.Sort(numbers)
-	for _, n := range numbers {
-		a := t.graph.aggregates[n]
-		if a == nil {
-			continue
+	for _, s := range child.shelves {
+		for _, n := range s.aggregates() {
+			a := t.graph.aggregates[n]
+			if a == nil {
+				continue
+			}
+			from, err := s.cell(a.aggregate)
+			if err != nil {
+				return err
+			}
+			if from.empty() {
+				continue
+			}
+			into, err := t.cell(t.who, a.aggregate)
+			if err != nil {
+				return err
+			}
+			into.join(a.aggregate, t.now, from)
+			t.visit(a.readers)
 		}
-		from, err := t.cell(child, a.aggregate)
-		if err != nil {
-			return err
-		}
-		if from.empty() {
-			continue
-		}
-		into, err := t.cell(t.who, a.aggregate)
-		if err != nil {
-			return err
-		}
-		into.join(a.aggregate, t.now, from)
-		t.visit(a.readers)
 	}
 	return nil
 }

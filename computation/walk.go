@@ -14,7 +14,7 @@ import (
 func (b *Builder) settle(ctx context.Context, reg *registry, at *cursor) error {
 	var next []event.ProfileID
 	err := b.cfg.DB.View(ctx, func(r kv.Reader) (err error) {
-		next, err = b.cfg.Profiles(r, b.cfg.Space, b.cfg.Epoch, at.After, stepProfiles)
+		next, err = b.cfg.Profiles(r, b.cfg.Space, b.cfg.Epoch, at.After, b.step)
 		return err
 	})
 	if err != nil {
@@ -107,7 +107,7 @@ func (b *Builder) nextMembers(ctx context.Context, builds []uint32, at *cursor) 
 			if build > at.Build {
 				at.Build, at.After = build, event.ProfileID{}
 			}
-			list, err := members(r, b.keys, build, at.After, stepProfiles)
+			list, err := members(r, b.keys, build, at.After, b.step)
 			if err != nil {
 				return err
 			}
@@ -192,18 +192,18 @@ func (b *Builder) clear(ctx context.Context, reg *registry, at *cursor) error {
 
 // sweep removes the cells of aggregates that are gone.
 func (b *Builder) sweep(ctx context.Context, reg *registry, at *cursor) error {
-	kept := map[uint32]bool{}
-	for _, a := range reg.Aggregates {
-		kept[a.Number] = true
+	g, err := compile(reg)
+	if err != nil {
+		return err
 	}
-	var gone [][]byte
+	var keys [][]byte // of shelves with something to remove
 	seen := 0
-	err := b.cfg.DB.View(ctx, func(r kv.Reader) error {
-		stem := b.keys.form(cellForm)
+	err = b.cfg.DB.View(ctx, func(r kv.Reader) error {
+		stem := b.keys.form(shelfForm)
 		rng := kv.Prefix(stem)
-		rng.Limit = 10 * stepProfiles
+		rng.Limit = 10 * b.step
 		if !at.After.IsZero() {
-			rng.From = append(b.keys.cell(at.After, at.Cell), 0)
+			rng.From = append(b.keys.shelf(at.After, at.Shelf), 0)
 		}
 		for pair, err := range r.Scan(rng) {
 			if err != nil {
@@ -211,15 +211,16 @@ func (b *Builder) sweep(ctx context.Context, reg *registry, at *cursor) error {
 			}
 			parts := kv.PartsAfter(pair.Key, stem)
 			id, n := event.ProfileID(parts.Fixed(len(at.After))), parts.Uint32()
-			if !parts.OK() {
+			s, err := decodeShelf(n, pair.Value)
+			if err != nil || !parts.OK() {
 				return errStored
 			}
 			seen++
-			at.After, at.Cell = id, n
-			if !kept[n] {
-				gone = append(gone, slices.Clone(pair.Key))
+			at.After, at.Shelf = id, n
+			if slices.ContainsFunc(s.aggregates(), func(a uint32) bool { return g.aggregates[a] == nil }) {
+				keys = append(keys, slices.Clone(pair.Key))
 			}
-			if len(gone) == stepProfiles {
+			if len(keys) == b.step {
 				return nil
 			}
 		}
@@ -229,8 +230,16 @@ func (b *Builder) sweep(ctx context.Context, reg *registry, at *cursor) error {
 		return err
 	}
 	return b.cfg.Loop.Do(ctx, func(batch *pipeline.Batch, _ func(*pipeline.Record) error) error {
-		for _, key := range gone {
-			if err := batch.Tx.Delete(key); err != nil {
+		for _, key := range keys {
+			value, err := batch.Tx.Get(key)
+			if err != nil {
+				return err
+			}
+			s, err := decodeShelf(0, value)
+			if err != nil {
+				return err
+			}
+			if err := put(batch.Tx, key, s.encode(g)); err != nil {
 				return err
 			}
 		}

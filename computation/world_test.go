@@ -25,6 +25,7 @@ type world struct {
 	row     *rowtest.Row
 	engine  *Engine
 	builder *Builder
+	parts   int // when not zero: how much the Builder takes at once
 
 	snapshot workspace.Snapshot
 	seen     int // outputs printed
@@ -51,13 +52,17 @@ func (w *world) stages() []pipeline.Stage {
 }
 
 func (w *world) newBuilder() *Builder {
-	return NewBuilder(BuilderConfig{
+	b := NewBuilder(BuilderConfig{
 		DB: w.row.DB, Loop: w.row.Loop, History: w.row.Archive, Engine: w.engine, Space: rowtest.Space, Epoch: rowtest.Epoch,
 		Logger: slog.New(slog.DiscardHandler),
 		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {
 			return identity.NewReader(r, space, epoch).People(after, limit)
 		},
 	})
+	if w.parts > 0 {
+		b.parts, b.step = w.parts, w.parts
+	}
+	return b
 }
 
 // restart stops the loop and the Builder, which remember nothing, and starts
@@ -129,7 +134,7 @@ func (w *world) build() {
 
 func (w *world) buildStep() bool {
 	w.t.Helper()
-	busy, err := w.builder.step(context.Background())
+	busy, err := w.builder.work(context.Background())
 	if err != nil {
 		w.t.Fatal(err)
 	}
