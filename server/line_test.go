@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -168,6 +169,25 @@ func TestTestClockStopsAtEachInstant(t *testing.T) {
 	want := "u1 2026-03-02T12:00:00.000Z, u2 2026-03-02T13:00:00.000Z"
 	if got := strings.Join(left, ", "); got != want {
 		t.Errorf("left: %s\nwant: %s", got, want)
+	}
+}
+
+// TestTestClockWaitsForLeaving: letting go of the members of a deleted audience
+// is work like any other.
+func TestTestClockWaitsForLeaving(t *testing.T) {
+	s, c, to := onTestClock(t)
+	const guests = 200
+	for i := range guests {
+		book(t, c, fmt.Sprintf("u%d", i))
+	}
+	advance(t, c, "0s")
+	a := s.workspace.Current().Audiences[0]
+	if err := c.Call(t.Context(), "DELETE", "/spaces/default/audiences/"+a.ID, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	advance(t, c, "0s")
+	if n := to.named("Audience Exited"); n != guests {
+		t.Errorf("%d of %d have left when the clock had moved", n, guests)
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 
 	"kith/activation"
 	"kith/commitlog"
-	"kith/computation"
 	"kith/fault"
 	"kith/job"
 	"kith/kv"
@@ -170,20 +169,12 @@ func (s *Server) busy(ctx context.Context) (bool, error) {
 			waiting += n
 		}
 		busy = waiting > stuck
-		snap := s.workspace.Current()
-		for i := range snap.Audiences {
-			a := &snap.Audiences[i]
-			sp := snap.Space(a.SpaceID)
-			if sp == nil || s.space(sp.Number) == nil {
-				continue
-			}
-			status, err := s.row.computation.Reader().Status(r, sp.Number, s.space(sp.Number).epoch, a)
+		for _, sp := range s.allSpaces() {
+			computing, err := s.row.computation.Reader().Busy(r, sp.number, sp.epoch)
 			if err != nil {
 				return err
 			}
-			if status.Announcing || status.State == computation.Preparing || status.State == computation.Computing {
-				busy = true
-			}
+			busy = busy || computing
 		}
 		return nil
 	})
