@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -17,6 +18,10 @@ const (
 	maxBody     = 1 << 20
 	maxBodyRule = 8 << 20 // rules come many at a time
 )
+
+// bodyTime is how long a body may take. The deadline stays on the connection
+// while the call is answered, so it bounds that too.
+const bodyTime = 10 * time.Minute
 
 // The media types of Segment's Public API, beside application/json.
 const (
@@ -126,7 +131,7 @@ func about(text string) option { return func(op *huma.Operation) { op.Descriptio
 func register[I, O any](a *API, method, path, id, tag string, fn func(context.Context, *I) (*O, error), options ...option) {
 	op := huma.Operation{
 		Method: method, Path: path, OperationID: id, Summary: sentence(id), Tags: []string{tag},
-		MaxBodyBytes: maxBody,
+		MaxBodyBytes: maxBody, BodyReadTimeout: bodyTime,
 		Responses: map[string]*huma.Response{"default": {
 			Description: "Error",
 			Content: map[string]*huma.MediaType{

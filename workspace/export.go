@@ -9,7 +9,8 @@ import (
 
 // Export writes a workspace as a file; see File. The same workspace gives the
 // same text, and applying it to an empty server gives the same workspace but
-// for ids and times. A secret is written as the variable ${SLUG_FIELD}.
+// for ids and times. A secret is written as the variable ${SLUG_FIELD}: the
+// destination's slug and the setting's path, in capitals.
 func Export(s *Snapshot) []byte {
 	x := exporter{s: s, secret: func(dest *Destination, path []string) *node {
 		return textNode("${" + secretName(dest.Slug, path) + "}")

@@ -53,7 +53,8 @@ import (
 // What is listed becomes exactly what the file says: a field that is missing
 // takes its default, except that write keys stay. What is not listed stays as
 // it is, unless it is pruned. ${NAME} in a text of a destination's settings is
-// replaced by the variable of that name; $${NAME} is the text ${NAME}.
+// replaced by the variable of that name, and the text is then a secret whatever
+// setting it is: sealed, and never shown. $${NAME} is the text ${NAME}.
 type File struct {
 	name, slug    *string
 	spaces        []fileSpace
@@ -354,15 +355,18 @@ func variableName(match string) (name string, ok bool) {
 	return match[2 : len(match)-1], true
 }
 
-// expand returns the settings as JSON with their variables replaced.
+// expand returns the settings as JSON with their variables replaced; texts that
+// had some are marked as confidential.
 func expand(settings *node, at place, lookup func(string) (string, bool)) (json.RawMessage, error) {
 	var missing error
 	return settings.json(func(n *node) (string, error) {
+		mark := ""
 		text := variable.ReplaceAllStringFunc(n.text, func(m string) string {
 			name, ok := variableName(m)
 			if !ok {
 				return m[1:]
 			}
+			mark = confidential
 			value, ok := lookup(name)
 			if !ok && missing == nil {
 				line := n.line
@@ -373,7 +377,7 @@ func expand(settings *node, at place, lookup func(string) (string, bool)) (json.
 			}
 			return value
 		})
-		return text, missing
+		return mark + text, missing
 	})
 }
 

@@ -111,6 +111,9 @@ func TestApplyExportApply(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, first)
 	}
+	if !strings.Contains(string(first), "Authorization: ${CRM_HEADERS_AUTHORIZATION}") {
+		t.Errorf("what came from a variable is no secret:\n%s", first)
+	}
 	variables := map[string]string{"CRM_HEADERS_AUTHORIZATION": "Bearer t0ken", "CRM_SHARED_SECRET": "hush", "CRM_HEADERS_X_TEXT": "${NOT_A_VARIABLE} yes"}
 	for _, name := range f.Variables() {
 		if _, ok := variables[name]; !ok {

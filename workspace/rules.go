@@ -7,20 +7,13 @@ import (
 	"kith/event"
 )
 
-// The types of tracking plan and of rule (sheet connections_protocols §5.1).
+// The types of tracking plan (sheet connections_protocols §5.1).
 const (
 	PlanLive            = "LIVE"
 	PlanPropertyLibrary = "PROPERTY_LIBRARY"
 	PlanRuleLibrary     = "RULE_LIBRARY"
 	PlanEngage          = "ENGAGE"
 	PlanTemplate        = "TEMPLATE"
-
-	RuleTrack    = "TRACK"
-	RuleIdentify = "IDENTIFY"
-	RuleGroup    = "GROUP"
-	RulePage     = "PAGE"
-	RuleScreen   = "SCREEN"
-	RuleCommon   = "COMMON"
 )
 
 func (o *Options) checkPlans(p *problems, base, next *Snapshot) {

@@ -42,13 +42,19 @@ func MaskSettings(settings json.RawMessage) json.RawMessage {
 	return masked
 }
 
-// sealSettings seals the texts of a connector's secret settings. A text that
-// is unchanged from before, or that is Mask, keeps its sealed form, so that
-// saving the same settings twice changes nothing.
+// confidential begins, in a draft, a text that is to be sealed whatever the
+// connector says of it: one that came from a variable.
+const confidential = "\x00secret:"
+
+// sealSettings seals the texts of a connector's secret settings, those that
+// came from variables, and those that stand where a sealed text stood. A text
+// that is unchanged from before, or that is Mask, keeps its sealed form, so
+// that saving the same settings twice changes nothing.
 func sealSettings(settings, before json.RawMessage, names []string, secrets Sealer) (json.RawMessage, error) {
 	had := sealedTexts(before)
 	return mapTexts(settings, func(path, text string) (string, error) {
 		old := had[path]
+		text, secret := strings.CutPrefix(text, confidential)
 		if strings.HasPrefix(text, SealedPrefix) {
 			if text != old {
 				return "", fault.Field(path, "a value that begins with %q cannot be given; give the plain secret", SealedPrefix)
@@ -56,7 +62,7 @@ func sealSettings(settings, before json.RawMessage, names []string, secrets Seal
 			return text, nil
 		}
 		name, _, _ := strings.Cut(path, ".")
-		if !slices.Contains(names, name) || text == "" {
+		if text == "" || !secret && old == "" && !slices.Contains(names, name) {
 			return text, nil
 		}
 		if secrets == nil {

@@ -319,8 +319,8 @@ func (s *Store) resolve(base, next *Snapshot) error {
 	for i := range next.Destinations {
 		d := &next.Destinations[i]
 		c := s.o.connector(d.MetadataID)
-		if c == nil {
-			continue // check says so
+		if c == nil { // check says so, where it matters
+			c = &Connector{}
 		}
 		var before json.RawMessage
 		if had := base.Destination(d.ID); had != nil {

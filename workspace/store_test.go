@@ -48,7 +48,7 @@ func options(clk clock.Clock, seed uint64) workspace.Options {
 	return workspace.Options{
 		Clock: clk, Random: rand.NewChaCha8([32]byte{byte(seed)}), Secrets: reversing{new(int)},
 		Connectors: []workspace.Connector{{
-			ID: "webhook", Slug: "webhook", Name: "Webhook", Secrets: []string{"sharedSecret", "headers"},
+			ID: "webhook", Slug: "webhook", Name: "Webhook", Secrets: []string{"sharedSecret"},
 			Actions: []workspace.Action{{ID: "send", Slug: "send", Name: "Send"}},
 			Check: func(settings json.RawMessage) error {
 				var s struct {
@@ -261,9 +261,9 @@ func TestSecretsAreSealed(t *testing.T) {
 			d.Destinations[0].Settings = json.RawMessage(settings)
 		})
 	}
-	one := add(`{"url":"https://example.com","sharedSecret":"hush","headers":{"X-Key":"abc"}}`)
+	one := add(`{"url":"https://example.com","sharedSecret":"hush"}`)
 	text := string(one.Destinations[0].Settings)
-	if strings.Contains(text, "hush") || strings.Contains(text, "abc") || !strings.Contains(text, "https://example.com") {
+	if strings.Contains(text, "hush") || !strings.Contains(text, "https://example.com") {
 		t.Fatalf("stored settings: %s", text)
 	}
 	if m := string(workspace.MaskSettings(one.Destinations[0].Settings)); strings.Contains(m, "sealed:") || !strings.Contains(m, workspace.Mask) {
@@ -273,14 +273,17 @@ func TestSecretsAreSealed(t *testing.T) {
 	if err != nil || !strings.Contains(string(plain), `"sharedSecret":"hush"`) {
 		t.Errorf("unsealed: %s, %v", plain, err)
 	}
-	if same := add(`{"sharedSecret":"hush","headers":{"X-Key":"` + workspace.Mask + `"},"url":"https://example.com"}`); same != one {
+	if same := add(`{"sharedSecret":"hush","url":"https://example.com"}`); same != one {
+		t.Errorf("the same secret again made snapshot %d: %s", same.Number, same.Destinations[0].Settings)
+	}
+	if same := add(`{"sharedSecret":"` + workspace.Mask + `","url":"https://example.com"}`); same != one {
 		t.Errorf("the same secrets again made snapshot %d: %s", same.Number, same.Destinations[0].Settings)
 	}
 	two := add(`{"url":"https://example.com","sharedSecret":"other"}`)
 	if plain, _ := workspace.UnsealSettings(two.Destinations[0].Settings, reversing{new(int)}); !strings.Contains(string(plain), "other") {
 		t.Errorf("changed secret: %s", plain)
 	}
-	for _, bad := range []string{`{"url":"u","sharedSecret":"sealed:test:1:x"}`, `{"url":"u","headers":{"New":"` + workspace.Mask + `"}}`, `{"url":"sealed:test:1:x"}`} {
+	for _, bad := range []string{`{"url":"u","sharedSecret":"sealed:test:1:x"}`, `{"url":"u","sharedSecret":["` + workspace.Mask + `"]}`, `{"url":"sealed:test:1:x"}`} {
 		_, err := s.Update(t.Context(), func(d *workspace.Draft) error {
 			d.Destinations[0].Settings = json.RawMessage(bad)
 			return nil

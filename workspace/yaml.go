@@ -191,7 +191,7 @@ func (w *yamlWriter) indent(depth int) {
 
 func (w *yamlWriter) object(n *node, depth int) {
 	for i, f := range n.fields {
-		if depth == 0 && i > 0 {
+		if depth == 0 && i > 0 && f.value.kind > isFlag {
 			w.b.WriteByte('\n')
 		}
 		w.indent(depth)
