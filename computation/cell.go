@@ -238,8 +238,8 @@ func (c *cell) within(w query.Window, now int64) query.Count {
 	// left it; both in the order of their times.
 	in, _ := slices.BinarySearch(c.at, now-w.From+1)
 	out, _ := slices.BinarySearch(c.at, now-w.To+1)
-	s := steps{c.at, w, in, out}
-	return query.Count{N: int64(in - out), Next: s.next(), Steps: s.all}
+	s := &steps{c.at, w, in, out}
+	return query.Count{N: int64(in - out), Next: s.next(), Steps: s}
 }
 
 // steps are the changes of a windowed count to come: in entries have come into
@@ -262,23 +262,18 @@ func (s *steps) next() int64 {
 	return at
 }
 
-// all yields the changes in order; see query.Count.
-func (s steps) all(yield func(int64, int64) bool) {
-	for {
-		at := s.next()
-		if at == query.Never {
-			return
-		}
-		for s.in < len(s.at) && s.at[s.in]+s.window.From <= at {
-			s.in++
-		}
-		for s.out < len(s.at) && s.at[s.out]+s.window.To <= at {
-			s.out++
-		}
-		if !yield(at, int64(s.in-s.out)) {
-			return
-		}
+// Step implements query.Steps.
+func (s *steps) Step() (at, n int64) {
+	if at = s.next(); at == query.Never {
+		return at, 0
 	}
+	for s.in < len(s.at) && s.at[s.in]+s.window.From <= at {
+		s.in++
+	}
+	for s.out < len(s.at) && s.at[s.out]+s.window.To <= at {
+		s.out++
+	}
+	return at, int64(s.in - s.out)
 }
 
 // judged returns the count of moments in a window that pass the filter at an

@@ -85,7 +85,11 @@ func stepsOf(c query.Count, from int64) func(now int64) int64 {
 	type step struct{ at, n int64 }
 	steps := []step{{from, c.N}}
 	first := query.Never
-	for at, n := range c.Steps {
+	for {
+		at, n := c.Steps.Step()
+		if at == query.Never {
+			break
+		}
 		if first == query.Never {
 			first = at
 		}

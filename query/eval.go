@@ -108,41 +108,19 @@ type result struct {
 	next  int64
 }
 
-// scope is where a condition's scalars get their values.
-type scope interface {
-	now() int64
-	// still reports that traits and the time are out of reach, so that a
-	// condition that needs them depends.
-	still() bool
-	traitValues(i int) []Value
-	fieldValues(i int) []Value
-	count(i int) Count
-}
-
-type programScope struct {
+// scope is where a condition's scalars get their values: a program's from its
+// env, a filter's from field and trait. It is one concrete type so that it
+// stays on the stack.
+type scope struct {
+	now int64
 	env Env
-	at  int64
-}
-
-func (s *programScope) now() int64                { return s.at }
-func (s *programScope) still() bool               { return false }
-func (s *programScope) traitValues(i int) []Value { return s.env.Trait(i) }
-func (s *programScope) fieldValues(int) []Value   { return nil }
-func (s *programScope) count(i int) Count         { return s.env.Count(i) }
-
-type itemScope struct {
-	at           int64
-	frozen       bool
+	// Of a filter. still says that traits and the time are out of reach, so
+	// that a condition that needs them depends.
 	field, trait func(i int) []Value
+	still        bool
 }
 
-func (s *itemScope) now() int64                { return s.at }
-func (s *itemScope) still() bool               { return s.frozen }
-func (s *itemScope) traitValues(i int) []Value { return s.trait(i) }
-func (s *itemScope) fieldValues(i int) []Value { return s.field(i) }
-func (s *itemScope) count(int) Count           { return Count{Next: Never} }
-
-func (c *cond) eval(s scope) result {
+func (c *cond) eval(s *scope) result {
 	switch c.op {
 	case opAnd:
 		return c.join(s, no)
@@ -155,7 +133,7 @@ func (c *cond) eval(s scope) result {
 		}
 		return r
 	}
-	if c.depends && s.still() {
+	if c.depends && s.still {
 		return result{truth: depends, next: Never}
 	}
 	switch {
@@ -170,7 +148,7 @@ func (c *cond) eval(s scope) result {
 // join evaluates AND and OR, which one item decides: a false one an AND, a
 // true one an OR. Until all items that decide have changed, the answer stays;
 // when none does, any change can turn it.
-func (c *cond) join(s scope, decides truth) result {
+func (c *cond) join(s *scope, decides truth) result {
 	all := result{truth: truthOf(decides == no), next: Never}
 	decided := false
 	for _, item := range c.items {
@@ -194,49 +172,52 @@ func (c *cond) join(s scope, decides truth) result {
 	return all
 }
 
-func (sc *scalar) values(s scope) []Value {
+func (sc *scalar) values(s *scope) []Value {
 	switch sc.kind {
 	case scalarTrait:
-		return s.traitValues(sc.index)
+		if s.env != nil {
+			return s.env.Trait(sc.index)
+		}
+		return s.trait(sc.index)
 	case scalarField:
-		return s.fieldValues(sc.index)
+		return s.field(sc.index)
 	case scalarCount:
-		return []Value{Int(s.count(sc.index).N)}
+		return []Value{Int(s.env.Count(sc.index).N)}
 	}
 	return sc.value
 }
 
 // counted evaluates a comparison of a count. The checker has put it on the
 // left, where another may stand on the right.
-func (c *cond) counted(s scope) result {
+func (c *cond) counted(s *scope) result {
+	n := s.env.Count(c.left.index)
 	if c.right.kind == scalarCount {
-		l, r := s.count(c.left.index), s.count(c.right.index)
-		holds := c.holds([]Value{Int(l.N)}, []Value{Int(r.N)})
-		return result{truthOf(holds), min(l.Next, r.Next)}
+		r := s.env.Count(c.right.index)
+		return result{truthOf(c.holds([]Value{Int(n.N)}, []Value{Int(r.N)})), min(n.Next, r.Next)}
 	}
-	n := s.count(c.left.index)
 	var against []Value
 	if c.name.sign() && !c.bounded() {
 		against = c.right.values(s)
 	}
-	at := func(n int64) bool {
-		if c.bounded() {
-			return c.name.accepts(orderFloor(n, c.floor, c.whole))
-		}
-		return c.holds([]Value{Int(n)}, against)
-	}
-	r := result{truth: truthOf(at(n.N)), next: n.Next}
-	if n.Steps == nil {
+	r := result{truth: truthOf(c.test(n.N, against)), next: n.Next}
+	if n.Steps == nil || n.Next == Never {
 		return r
 	}
-	r.next = Never
-	for instant, n := range n.Steps {
-		if truthOf(at(n)) != r.truth {
-			r.next = instant
-			break
+	for {
+		at, then := n.Steps.Step()
+		if at == Never || truthOf(c.test(then, against)) != r.truth {
+			r.next = at
+			return r
 		}
 	}
-	return r
+}
+
+// test compares a count with what is on the right.
+func (c *cond) test(n int64, against []Value) bool {
+	if c.bounded() {
+		return c.name.accepts(orderFloor(n, c.floor, c.whole))
+	}
+	return c.holds([]Value{Int(n)}, against)
 }
 
 // bounded reports whether a count is compared with a number literal, whose
@@ -339,7 +320,7 @@ func (c *cond) matches(l *Value) bool {
 
 // relative evaluates the comparators that say how far a date is away. Both
 // ends of what they name belong to it, to the millisecond.
-func (c *cond) relative(s scope) result {
+func (c *cond) relative(s *scope) result {
 	all := result{truth: no, next: Never}
 	for _, v := range c.left.values(s) {
 		at, ok := v.asDate()
@@ -358,7 +339,7 @@ func (c *cond) relative(s scope) result {
 		case afterNext:
 			from, to = -Never, at-c.span
 		}
-		switch now := s.now(); {
+		switch now := s.now; {
 		case now < from:
 			all.next = min(all.next, from)
 		case now <= to:

@@ -239,14 +239,18 @@ func TestStepsGiveTheCrossing(t *testing.T) {
 type stepEnv struct{}
 
 func (stepEnv) Trait(int) []Value { return []Value{Int(1)} }
-func (stepEnv) Count(int) Count {
-	return Count{N: 3, Next: 10, Steps: func(yield func(int64, int64) bool) {
-		for i, n := range []int64{2, 1, 0} {
-			if !yield(int64(i+1)*10, n) {
-				return
-			}
-		}
-	}}
+func (stepEnv) Count(int) Count   { return Count{N: 3, Next: 10, Steps: &downwards{at: 10, n: 2}} }
+
+// downwards is a count that loses one every ten milliseconds.
+type downwards struct{ at, n int64 }
+
+func (d *downwards) Step() (at, n int64) {
+	if d.n < 0 {
+		return Never, 0
+	}
+	at, n = d.at, d.n
+	d.at, d.n = d.at+10, d.n-1
+	return at, n
 }
 
 // TestNextIsNeverLate: between an evaluation and the next instant it names, the

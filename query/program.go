@@ -1,7 +1,5 @@
 package query
 
-import "iter"
-
 // Never is the instant at which nothing happens.
 const Never = int64(1<<63 - 1)
 
@@ -60,10 +58,17 @@ type Count struct {
 	// Next is the first instant after now at which N can change without a new
 	// event, or Never.
 	Next int64
-	// Steps, when not nil, yields all changes of N without a new event, in
-	// order: the instant and N from there on. With it, an answer's next
-	// instant is the one at which N crosses what it is compared with.
-	Steps iter.Seq2[int64, int64]
+	// Steps, when not nil, gives all changes of N without a new event. With it,
+	// an answer's next instant is the one at which N crosses what it is
+	// compared with.
+	Steps Steps
+}
+
+// Steps are the changes of a count to come.
+type Steps interface {
+	// Step returns the next change: the instant, and the count from there on.
+	// Behind the last the instant is Never.
+	Step() (at, n int64)
 }
 
 // Env supplies what a Program asks for at an instant.
@@ -79,7 +84,7 @@ type Env interface {
 // although nothing that env supplies changes. The instant may be early: then
 // the answer there is the same.
 func (p *Program) Eval(now int64, env Env) (member bool, next int64) {
-	r := p.root.eval(&programScope{env: env, at: now})
+	r := p.root.eval(&scope{now: now, env: env})
 	return r.truth == yes, r.next
 }
 
@@ -126,7 +131,7 @@ const (
 // Match judges an event by what it holds; field returns the values of
 // Filter.Fields[i].
 func (f *Filter) Match(field func(i int) []Value) Verdict {
-	switch f.root.eval(&itemScope{field: field, frozen: true}).truth {
+	switch f.root.eval(&scope{field: field, still: true}).truth {
 	case yes:
 		return Yes
 	case depends:
@@ -142,6 +147,6 @@ func (f *Filter) Dynamic() bool { return f.root.depends }
 // says when its answer can change by itself. trait returns the values of
 // Filter.Traits[i].
 func (f *Filter) Test(now int64, field, trait func(i int) []Value) (counts bool, next int64) {
-	r := f.root.eval(&itemScope{at: now, field: field, trait: trait})
+	r := f.root.eval(&scope{now: now, field: field, trait: trait})
 	return r.truth == yes, r.next
 }
