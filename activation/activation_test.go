@@ -301,3 +301,37 @@ func TestMessageIDsAreTheSameAfterACrash(t *testing.T) {
 		t.Errorf("two messages have one id: %v", first)
 	}
 }
+
+// TestMessageIDsOfBuildsDiffer edits an audience to and fro: whoever is told of
+// another that reads it must not take the second exit for the first sent again.
+func TestMessageIDsOfBuildsDiffer(t *testing.T) {
+	w := newWorld(t)
+	read := bookers()
+	reader := workspace.Audience{
+		ID: "aud_2", SpaceID: "spa_1", Name: "Reader", Key: "reader", Enabled: true, Version: 1, Query: "trait('bookers') = 'true'",
+		Connections: []workspace.AudienceConnection{{ID: "c", DestinationID: "hook", Activations: []workspace.Activation{
+			{ID: "both", Type: workspace.AudienceMembershipChanged, Enabled: true},
+		}}},
+	}
+	w.declare(func(s *workspace.Snapshot) { s.Audiences = []workspace.Audience{read, reader} })
+	w.send(booked)
+	for i, query := range []string{"event('Other').count() >= 1", read.Query, "event('Other').count() >= 1"} {
+		w.declare(func(s *workspace.Snapshot) { s.Audiences[0].Query, s.Audiences[0].Version = query, i+2 })
+	}
+	w.send(`{"type":"track","event":"Anything","userId":"v"}`) // what is told is told
+	w.expect(
+		`hook identify userId="u1" traits={"reader":true}`,
+		`hook identify userId="u1" traits={"reader":false}`,
+		`hook identify userId="u1" traits={"reader":true}`,
+		`hook identify userId="u1" traits={"reader":false}`,
+	)
+	ids := map[string]bool{}
+	for _, o := range w.row.Outputs() {
+		if o.Message != nil && ids[o.Message.MessageID] {
+			t.Errorf("two messages have the id %s", o.Message.MessageID)
+		}
+		if o.Message != nil {
+			ids[o.Message.MessageID] = true
+		}
+	}
+}

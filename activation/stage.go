@@ -238,13 +238,15 @@ func (p *pass) send(r *pipeline.Record, a *announcement, who *person) error {
 	return nil
 }
 
-// cause names what brought a record about, the same after a crash.
+// cause names what brought a record about, the same after a crash. Work is named
+// by its place among the records: one profile may be told the same of an
+// audience by two builds of another that it reads.
 func cause(r *pipeline.Record) string {
 	switch {
 	case r.Firing != nil:
 		return fmt.Sprintf("timer %d %c %x", r.Firing.At, r.Firing.Owner, r.Firing.Subject)
 	case r.Work != nil:
-		return "job"
+		return fmt.Sprintf("job at %d", r.Offset)
 	}
 	return r.ID.String()
 }
