@@ -43,7 +43,7 @@ type Field struct {
 	Help     string          `json:"help"`
 	Type     Type            `json:"type"`
 	Required bool            `json:"required,omitempty"`
-	Secret   bool            `json:"secret,omitempty"` // sealed at rest, never shown; only String
+	Secret   bool            `json:"secret,omitempty"` // sealed at rest, never shown; String and Texts, at the top
 	Default  json.RawMessage `json:"default,omitempty"`
 	// Min and Max bound an Integer, when Max is not zero, and the length in
 	// bytes of a text.

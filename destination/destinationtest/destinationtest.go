@@ -224,8 +224,8 @@ func checkFields(t *testing.T, fields []destination.Field, top bool) {
 			t.Errorf("setting %q: name, label and help are given, and the name once", f.Name)
 		}
 		seen[f.Name] = true
-		if f.Secret && (f.Type != destination.String || !top) {
-			t.Errorf("setting %s: secrets are strings of the top level", f.Name)
+		if f.Secret && (f.Type != destination.String && f.Type != destination.Texts || !top) {
+			t.Errorf("setting %s: secrets are texts of the top level", f.Name)
 		}
 		if f.Default != nil {
 			if err := destination.CheckSettings(fields, withOnly(t, fields, f), nil); err != nil {

@@ -53,8 +53,8 @@ func spec() destination.Spec {
 		Settings: []destination.Field{
 			{Name: "url", Label: "URL", Type: destination.URL, Required: true,
 				Help: "where events are sent, for example https://example.com/hook"},
-			{Name: "headers", Label: "Headers", Type: destination.Texts,
-				Help: "HTTP headers to send along, by name"},
+			{Name: "headers", Label: "Headers", Type: destination.Texts, Secret: true,
+				Help: "HTTP headers to send along, by name; their values are kept and shown as secrets"},
 			{Name: "sharedSecret", Label: "Shared secret", Type: destination.String, Secret: true,
 				Help: "with it the header X-Signature is the hex HMAC-SHA1 of the body"},
 			{Name: "batch", Label: "Batching", Type: destination.Object,

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -266,7 +267,7 @@ func TestForWorkspace(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := registry.ForWorkspace(nil)
-	if len(list) != 1 || list[0].Slug != "webhook" || list[0].Action("send") == nil || len(list[0].Secrets) != 1 || list[0].Secrets[0] != "sharedSecret" {
+	if len(list) != 1 || list[0].Slug != "webhook" || list[0].Action("send") == nil || !slices.Equal(list[0].Secrets, []string{"headers", "sharedSecret"}) {
 		t.Fatalf("%+v", list)
 	}
 	if err := list[0].Check(json.RawMessage(`{}`)); !fault.Is(err, fault.Invalid) {
