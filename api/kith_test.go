@@ -108,6 +108,7 @@ func TestLive(t *testing.T) {
 	w.get("/api/live?source=none").refused(404, "", "no source")
 	w.get("/api/live?space=none").refused(404, "", "no space")
 	w.get("/api/live?destination=none").refused(404, "", "no destination")
+	w.get("/api/live?stage=acepted").refused(422, "stage", "accepted")
 	w.get("/api/live?recent=x").refused(422, "recent", "")
 	w.get("/api/live").refused(503, "", "")
 }

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"kith/fault"
 	"kith/inspect"
 )
 
@@ -22,7 +24,7 @@ const heartbeat = 15 * time.Second
 const maxRecent = 1000
 
 type liveInput struct {
-	Stage       []string `query:"stage,explode" doc:"Only these stages, as accepted, rejected, admitted, blocked, changed, sent; several times for several"`
+	Stage       []string `query:"stage,explode" doc:"Only these stages, as accepted, rejected, admitted, duplicate, blocked, discarded, changed, announced, sent, retrying, dead; several times for several"`
 	Space       string   `query:"space" doc:"A space's id or slug"`
 	Source      string   `query:"source" doc:"A source's id or slug"`
 	Destination string   `query:"destination" doc:"A destination's id or slug"`
@@ -52,6 +54,9 @@ func (a *API) filter(in *liveInput) (inspect.Filter, error) {
 	snap := a.cfg.Workspace.Current()
 	f := inspect.Filter{Profile: in.Profile}
 	for _, s := range in.Stage {
+		if !slices.Contains(inspect.Stages(), inspect.Stage(s)) {
+			return f, fault.Field("stage", "%q is no stage: want some of %v", s, inspect.Stages())
+		}
 		f.Stages = append(f.Stages, inspect.Stage(s))
 	}
 	if in.Space != "" {
