@@ -88,7 +88,7 @@ func (e *Engine) Begin(b *pipeline.Batch) (pipeline.Pass, error) {
 // graph returns the compiled registry of a place. It is compiled anew only
 // when it has changed.
 func (e *Engine) graph(r kv.Reader, at place) (*graph, error) {
-	k := keys{at.space, at.epoch}
+	k := keys(at)
 	digest, err := r.Get(k.digest())
 	if err != nil {
 		return nil, err

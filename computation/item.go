@@ -13,8 +13,10 @@ import (
 type item struct {
 	record *pipeline.Record
 	watch  *watch
+	body   []byte // of a record whose event is parsed only when a filter looks into it
 	values [][]query.Value
 	known  []bool
+	err    error // the body cannot be read
 }
 
 // judge asks a counter's filter about the event.
@@ -50,11 +52,17 @@ func (it *item) field(i int) []query.Value {
 // page_name or screen_name (sheet unify_engage_privacy §2.1), unless there is
 // a property of that name.
 func (it *item) look(f query.Field) []query.Value {
-	e := it.record.Event
-	switch f.Kind {
-	case query.SourceField:
+	if f.Kind == query.SourceField {
 		return []query.Value{query.Text(it.record.Head.Source)}
-	case query.ContextField:
+	}
+	e := it.record.Event
+	if e == nil {
+		if e, it.err = event.ParseTrusted(it.body); it.err != nil {
+			return nil
+		}
+		it.record.Event = e
+	}
+	if f.Kind == query.ContextField {
 		return f.Path.Values(nil, gjson.Parse(e.Context))
 	}
 	values := f.Path.Values(nil, gjson.Parse(e.Properties))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"kith/archive"
@@ -105,17 +106,16 @@ func (s *segment) take(e archive.Entry, fixed bool) error {
 		s.end = e.Offset
 		return errFull
 	}
-	parsed, err := event.ParseTrusted(e.Body)
-	if err != nil {
-		return err
-	}
 	w := s.graph.watches[event.Label(e.Head.Type, e.Head.Name)]
-	it := item{record: &pipeline.Record{Head: e.Head, Offset: e.Offset, Event: parsed}, watch: w}
+	it := item{record: &pipeline.Record{Head: e.Head, Offset: e.Offset}, watch: w, body: e.Body}
 	for _, c := range w.counters {
 		if !s.wanted[c.Number] || e.Offset >= c.From || !c.takes(&e.Head) {
 			continue
 		}
 		h, ok := it.judge(c)
+		if it.err != nil {
+			return fmt.Errorf("event at %d: %w", e.Offset, it.err)
+		}
 		if !ok {
 			continue
 		}

@@ -364,19 +364,15 @@ func (c *checker) misplaced(n *Chain) error {
 	if _, _, err := c.scalar(n.Base); err != nil {
 		return err
 	}
-	for i, call := range n.Calls {
-		switch functions[call.Name] {
-		case comparing:
-			if i < len(n.Calls)-1 {
-				call = n.Calls[i+1]
-			}
-			return refuse(call.At, "found %s after a comparison, which ends an expression; AND, OR or the end can stand here", call.Name)
-		case 0:
-			return unknown(call, "a value", comparing)
-		}
-		return refuse(call.At, "%s cannot follow a value; %s can stand here", call.Name, names(comparing))
+	call := n.Calls[0]
+	switch functions[call.Name] {
+	case 0:
+		return unknown(call, "a value", comparing)
+	case comparing:
+		after := n.Calls[min(1, len(n.Calls)-1)]
+		return refuse(after.At, "found %s after a comparison, which ends an expression; AND, OR or the end can stand here", after.Name)
 	}
-	return nil
+	return refuse(call.At, "%s cannot follow a value; %s can stand here", call.Name, names(comparing))
 }
 
 func unknown(call *Call, after string, kinds ...functionKind) error {
