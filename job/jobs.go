@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 		case s.State == Running:
 			j.launch(s.ID)
 		case s.State.ended() && j.clock.Now().Sub(s.Updated) > keepEnded:
-			if err := j.forget(ctx, s.ID); err != nil {
+			if err := j.forget(ctx, s); err != nil {
 				return err
 			}
 		}
@@ -93,7 +94,7 @@ func (j *Jobs) Start(ctx context.Context, kind, id string, params any) error {
 		if s.ID != "" && !s.State.ended() {
 			return nil
 		}
-		*s = Status{ID: id, Kind: kind, Params: raw, State: Running, Created: now}
+		*s = Status{ID: id, Kind: kind, Params: raw, State: Running, Run: s.Run + 1, Created: now}
 		return nil
 	})
 	if err != nil {
@@ -176,7 +177,8 @@ func (j *Jobs) set(ctx context.Context, id string, to State) error {
 	return err
 }
 
-// update changes a job's record; fn sees a zero Status when there is none.
+// update changes a job's record; fn sees a zero Status when there is none, and
+// leaves it so when there is to be none.
 func (j *Jobs) update(ctx context.Context, id string, fn func(*Status) error) error {
 	return j.db.Update(ctx, fence(id), kv.Durable, func(tx kv.Tx) error {
 		value, err := tx.Get(jobKey(id))
@@ -189,7 +191,7 @@ func (j *Jobs) update(ctx context.Context, id string, fn func(*Status) error) er
 				return err
 			}
 		}
-		if err := fn(&s); err != nil {
+		if err := fn(&s); err != nil || s.ID == "" {
 			return err
 		}
 		s.Updated = j.clock.Now()
@@ -200,8 +202,18 @@ func (j *Jobs) update(ctx context.Context, id string, fn func(*Status) error) er
 	})
 }
 
-func (j *Jobs) forget(ctx context.Context, id string) error {
-	return j.db.Update(ctx, fence(id), kv.Lazy, func(tx kv.Tx) error { return tx.Delete(jobKey(id)) })
+// forget removes an ended job, unless it has been started anew meanwhile.
+func (j *Jobs) forget(ctx context.Context, ended Status) error {
+	return j.db.Update(ctx, fence(ended.ID), kv.Lazy, func(tx kv.Tx) error {
+		value, err := tx.Get(jobKey(ended.ID))
+		if err != nil || value == nil {
+			return err
+		}
+		if s, err := decode(value); err != nil || s.Run != ended.Run {
+			return err
+		}
+		return tx.Delete(jobKey(ended.ID))
+	})
 }
 
 // launch gives a job its goroutine, if Run is under way and it has none.
@@ -252,8 +264,10 @@ func (j *Jobs) attempt(ctx context.Context, id string) error {
 	if err != nil || s.State != Running {
 		return err
 	}
-	h := &Handle{jobs: j, status: s}
-	err = j.kinds[s.Kind].Run(ctx, h)
+	err = j.work(ctx, &Handle{jobs: j, status: s})
+	if errors.Is(err, errStopped) {
+		return nil // whoever stopped it has said what it is now
+	}
 	if err != nil && (ctx.Err() != nil || fault.Is(err, fault.Unavailable)) {
 		return err
 	}
@@ -263,7 +277,7 @@ func (j *Jobs) attempt(ctx context.Context, id string) error {
 		j.logger.Error("job failed", "job", id, "error", err)
 	}
 	return j.update(context.WithoutCancel(ctx), id, func(now *Status) error {
-		if now.State != Running {
+		if !s.goesOn(now) {
 			return nil
 		}
 		now.State = end
@@ -272,6 +286,22 @@ func (j *Jobs) attempt(ctx context.Context, id string) error {
 		}
 		return nil
 	})
+}
+
+// work hands a job to its kind. A defect there fails the job and nothing else:
+// a server that fell over it would meet it again at its next start.
+func (j *Jobs) work(ctx context.Context, h *Handle) (err error) {
+	kind, ok := j.kinds[h.status.Kind]
+	if !ok {
+		return fault.New(fault.Internal, "this version of kith does not know jobs of the kind %q", h.status.Kind)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			j.logger.Error("a job panicked", "job", h.ID(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			err = fault.New(fault.Internal, "a defect in jobs of the kind %q: %v", kind.Name, p)
+		}
+	}()
+	return kind.Run(ctx, h)
 }
 
 // Handle is a running job in the hands of its kind.
@@ -298,10 +328,11 @@ func (h *Handle) Cursor() []byte { return h.status.Cursor }
 var errStopped = errors.New("the job was stopped")
 
 // Save makes the cursor and the progress durable. It fails once the job has
-// been paused or canceled; Run then returns that error.
+// been paused or canceled, also when it has been started anew since; Run then
+// returns that error.
 func (h *Handle) Save(ctx context.Context, cursor []byte, done, total uint64) error {
 	return h.jobs.update(ctx, h.status.ID, func(s *Status) error {
-		if s.State != Running {
+		if !h.status.goesOn(s) {
 			return errStopped
 		}
 		s.Cursor, s.Done, s.Total = cursor, done, total

@@ -16,7 +16,7 @@ import (
 )
 
 // counting counts to its parameter, one saved step at a time; gate lets it
-// take a step.
+// take a step. It tells its steps, and zero when it has been stopped.
 func counting(gate <-chan struct{}, steps chan<- uint64) job.Kind {
 	return job.Kind{Name: "count", Run: func(ctx context.Context, h *job.Handle) error {
 		var to uint64
@@ -31,6 +31,7 @@ func counting(gate <-chan struct{}, steps chan<- uint64) job.Kind {
 			select {
 			case <-gate:
 			case <-ctx.Done():
+				steps <- 0
 				return ctx.Err()
 			}
 			n++
@@ -86,6 +87,7 @@ func TestGoesOnAfterRestart(t *testing.T) {
 	gate <- struct{}{}
 	<-steps
 	stop()
+	<-steps
 
 	jobs, stop = run(t, db.Crash(0), counting(gate, steps))
 	defer stop()
@@ -115,6 +117,7 @@ func TestPauseResumeCancel(t *testing.T) {
 	<-steps
 	must(jobs.Pause(ctx, "a"))
 	until(t, jobs, "a", job.Paused)
+	<-steps
 	must(jobs.Resume(ctx, "a"))
 	gate <- struct{}{}
 	if n := <-steps; n != 2 {
@@ -122,6 +125,7 @@ func TestPauseResumeCancel(t *testing.T) {
 	}
 	must(jobs.Cancel(ctx, "a"))
 	until(t, jobs, "a", job.Canceled)
+	<-steps
 	if err := jobs.Resume(ctx, "a"); !fault.Is(err, fault.Conflict) {
 		t.Errorf("a canceled job was resumed: %v", err)
 	}

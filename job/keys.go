@@ -46,6 +46,9 @@ const (
 // ended reports whether nothing will happen to the job any more.
 func (s State) ended() bool { return s == Canceled || s == Failed || s == Finished }
 
+// goesOn reports whether now is the same run of the job, and still running.
+func (s *Status) goesOn(now *Status) bool { return now.State == Running && now.Run == s.Run }
+
 // Status is a job as it stands.
 type Status struct {
 	ID      string          `json:"id"`
@@ -56,6 +59,7 @@ type Status struct {
 	Total   uint64          `json:"total"`            // units in all, as far as known; zero: unknown
 	State   State           `json:"state"`
 	Error   string          `json:"error,omitempty"` // why it failed
+	Run     uint64          `json:"run"`             // which run of this id it is: each Start of an ended job makes another
 	Created time.Time       `json:"createdAt"`
 	Updated time.Time       `json:"updatedAt"`
 }
