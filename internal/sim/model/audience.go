@@ -46,6 +46,7 @@ type answers struct {
 	audience *Audience
 	profile  *Profile
 	now      int64
+	traits   []byte // of the profile, once they were asked for
 }
 
 // Trait implements query.Env. An audience reads as a member or as nothing:
@@ -59,11 +60,14 @@ func (q *answers) trait(t query.Trait) []query.Value {
 		}
 		return nil
 	}
-	doc, err := json.Marshal(rawTraits(q.profile))
-	if err != nil {
-		panic(err)
+	if q.traits == nil {
+		doc, err := json.Marshal(rawTraits(q.profile))
+		if err != nil {
+			panic(err)
+		}
+		q.traits = doc
 	}
-	return t.Path.Values(nil, gjson.ParseBytes(doc))
+	return t.Path.Values(nil, gjson.ParseBytes(q.traits))
 }
 
 func rawTraits(p *Profile) map[string]json.RawMessage {
@@ -92,11 +96,9 @@ func (q *answers) Count(i int) query.Count {
 
 // named returns the name under which an event is counted.
 func named(r Record) string {
-	body := parse(r.Body)
-	switch body["type"] {
+	switch gjson.GetBytes(r.Body, "type").Str {
 	case "track":
-		name, _ := body["event"].(string)
-		return name
+		return gjson.GetBytes(r.Body, "event").Str
 	case "page":
 		return "Page Viewed"
 	case "screen":

@@ -56,18 +56,30 @@ type Identified struct {
 	Offset int
 }
 
-// Replay evaluates a history from its beginning.
-func Replay(history []Record) *World {
+// New returns a world in which nothing has happened, for those who look at it
+// between two records.
+func New() *World {
 	w := &World{seen: map[string]bool{}}
 	w.setRules(nil)
+	return w
+}
+
+// Add has the next record happen. Links are not kept up; Replay fills them in.
+func (w *World) Add(r Record) {
+	switch {
+	case r.Body == nil:
+		w.setRules(r.Rules)
+	case !w.seen[r.MessageID]:
+		w.seen[r.MessageID] = true
+		w.event(r)
+	}
+}
+
+// Replay evaluates a history from its beginning.
+func Replay(history []Record) *World {
+	w := New()
 	for _, r := range history {
-		switch {
-		case r.Body == nil:
-			w.setRules(r.Rules)
-		case !w.seen[r.MessageID]:
-			w.seen[r.MessageID] = true
-			w.event(r)
-		}
+		w.Add(r)
 	}
 	w.Links = map[[2]*Profile]int{}
 	for _, g := range w.groups {

@@ -1,0 +1,645 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kith/workspace"
+)
+
+// history is what happens in one seed.
+type history struct {
+	*house
+	seed uint64
+	seen tally
+
+	spaceID  string
+	sources  []source
+	outlets  []*outletInfo
+	made     []madeAudience
+	messages int
+
+	mu   sync.Mutex // guards sent, and all of it below
+	sent map[string]*sentEvent
+	pool []string // bodies sent, to be sent again
+
+	traffic sync.WaitGroup // requests under way beside the history
+	story   []string
+	told    time.Time
+}
+
+// source is where events come in.
+type source struct{ id, key string }
+
+// outletInfo is a destination and where it began in the resolved log: not
+// before first and not behind last.
+type outletInfo struct {
+	id, name, source string
+	triggers         []int
+	first, last      uint64
+	enabled          bool
+}
+
+type madeAudience struct {
+	id, key string
+	reads   string
+	enabled bool
+	// steady says that neither the audience nor its destination has changed
+	// since before the first event.
+	steady bool
+	gone   bool
+	to     []string // ids of destinations
+	types  []string // of identifiers; nil for the default ones
+}
+
+// sentEvent is an event that went in.
+type sentEvent struct {
+	bodies []string // every text that was sent under its message id
+	tries  int
+	acks   int
+}
+
+func runSeed(t *testing.T, seed uint64) (seen tally) {
+	h := &history{house: newHouse(t, seed), seed: seed, told: time.Now(), sent: map[string]*sentEvent{}}
+	defer func() {
+		h.traffic.Wait()
+		if h.server != nil {
+			h.crash()
+		}
+		if t.Failed() {
+			t.Logf("the story of seed %d:\n%s", seed, strings.Join(h.story, "\n"))
+		} else if testing.Verbose() && *flagSeed != 0 {
+			t.Logf("%+v\n%s", h.seen, strings.Join(h.story, "\n"))
+		}
+	}()
+	h.up()
+	h.build()
+	for range 25 + h.dice.n(35) {
+		h.step()
+	}
+	h.rest()
+	h.seen.Faults = int(h.failures.Load())
+	return h.seen
+}
+
+func (h *history) tell(format string, args ...any) {
+	took := ""
+	if d := time.Since(h.told); d > time.Second {
+		took = fmt.Sprintf("(the last took %s) ", d.Round(time.Millisecond))
+	}
+	h.told = time.Now()
+	h.story = append(h.story, h.now.Format("01-02 15:04:05 ")+took+fmt.Sprintf(format, args...))
+}
+
+// build makes the workspace that the history begins with.
+func (h *history) build() {
+	var spaces struct{ Spaces []struct{ ID string } }
+	h.api("GET", "/spaces", nil, &spaces)
+	h.spaceID = spaces.Spaces[0].ID
+	for i := range 1 + h.dice.n(2) {
+		var out struct {
+			Source struct {
+				ID        string
+				WriteKeys []string
+			}
+		}
+		h.api("POST", "/sources", map[string]any{"slug": fmt.Sprintf("s%d", i), "metadataId": "sim"}, &out)
+		h.sources = append(h.sources, source{out.Source.ID, out.Source.WriteKeys[0]})
+	}
+	for range 1 + h.dice.n(2) {
+		h.addDestination()
+	}
+	for range 2 + h.dice.n(3) {
+		h.addAudience(true)
+	}
+	h.advance(0)
+}
+
+// step does the next thing that happens.
+func (h *history) step() {
+	if h.failed() && h.dice.of(3) {
+		h.tell("the process has failed")
+		h.mend()
+	}
+	switch n := h.dice.n(40); {
+	case n < 12:
+		h.send()
+	case n < 18:
+		h.burst()
+	case n < 25:
+		h.settleFirst()
+		by := time.Duration(h.dice.n(20))*time.Hour + time.Duration(h.dice.n(5000))*time.Millisecond
+		if h.dice.of(4) {
+			by = time.Duration(h.dice.n(120)) * time.Minute
+		}
+		h.tell("the clock moves by %s", by)
+		h.advance(by)
+	case n < 30:
+		h.configure()
+	case n < 32:
+		mood := pick(h.dice, []int32{0, 0, 20, 50, 100})
+		h.tell("destinations fail %d times in a hundred", mood)
+		h.sink.mood.Store(mood)
+	case n < 34:
+		h.tell("crash")
+		h.seen.Crashes++
+		h.crash()
+		h.up()
+	case n < 35:
+		h.tell("restart")
+		h.seen.Restarts++
+		h.restart()
+	case n < 38:
+		n := 1 + h.dice.n(3)
+		h.tell("the store will fail %d times", n)
+		h.breaks(n, 40)
+	case n < 39:
+		h.resend()
+	default:
+		h.check("half way")
+	}
+}
+
+// settleFirst makes sure that the clock is moved on a process that is well:
+// while one stands still because of the store, time would stand still too.
+func (h *history) settleFirst() {
+	if h.fired.Load() > 0 {
+		h.mend()
+	}
+}
+
+// rest lets everything come to rest and looks at all of it.
+func (h *history) rest() {
+	h.check("at the end")
+	h.tell("all destinations are well again")
+	h.sink.mood.Store(0)
+	for i := range h.outlets {
+		if !h.outlets[i].enabled {
+			h.enable(h.outlets[i], true)
+		}
+	}
+	h.advance(30 * time.Minute)
+	h.check("when all is well")
+	h.advance(6 * time.Hour)
+	h.advance(40 * 24 * time.Hour)
+	h.check(atTheEnd)
+}
+
+// quiet waits for the traffic and for a server that has done all there is to do.
+func (h *history) quiet() {
+	h.t.Helper()
+	h.traffic.Wait()
+	for {
+		h.mend()
+		h.faults.Store(0)
+		if h.advance(0) && !h.failed() {
+			return
+		}
+	}
+}
+
+// --- the front
+
+var (
+	users   = []string{"u1", "u2", "u3", "u4"}
+	devices = []string{"a1", "a2", "a3", "a4", "a5"}
+	emails  = []string{"e1@example.com", "e2@example.com", "e3@example.com"}
+)
+
+// event makes the body of an event, or takes one that was sent before.
+func (h *history) event() string {
+	d := h.dice
+	if len(h.pool) > 0 && d.of(8) {
+		return pick(d, h.pool)
+	}
+	body := map[string]any{}
+	if d.n(100) < 55 {
+		body["userId"] = pick(d, users)
+	}
+	if d.n(100) < 55 || body["userId"] == nil {
+		body["anonymousId"] = pick(d, devices)
+	}
+	context := map[string]any{}
+	traits := map[string]any{}
+	if d.of(4) {
+		context["externalIds"] = []any{map[string]any{"collection": "users", "type": "card", "id": pick(d, []string{"c1", "c2", "c3"}), "encoding": "none"}}
+	}
+	switch d.n(8) {
+	case 0, 1:
+		body["type"] = "identify"
+		if d.of(2) {
+			traits["email"] = pick(d, emails)
+		}
+		if d.of(2) {
+			traits["x"] = pick(d, []any{nil, 1, 2, 3.5, "2", "b"})
+		}
+		if d.of(3) {
+			traits["d"] = h.now.Add(time.Duration(d.n(80)-40) * time.Hour).Format(time.RFC3339)
+		}
+		body["traits"] = traits
+	case 2:
+		body["type"], body["name"] = "page", "Home"
+	case 3:
+		body["type"], body["groupId"] = "group", pick(d, []string{"g1", "g2"})
+		body["traits"] = map[string]any{"plan": pick(d, []string{"pro", "free"})}
+	default:
+		body["type"], body["event"] = "track", pick(d, []string{"A", "A", "B"})
+		body["properties"] = map[string]any{"v": d.n(4)}
+		if d.of(8) {
+			context["traits"] = map[string]any{"email": pick(d, emails)}
+		}
+	}
+	if len(context) > 0 {
+		body["context"] = context
+	}
+	switch d.n(12) {
+	case 0:
+		body["integrations"] = map[string]any{"All": false}
+	case 1:
+		body["integrations"] = map[string]any{"All": false, "Fake": true}
+	case 2:
+		body["integrations"] = map[string]any{"Fake": false}
+	case 3:
+		if d.of(3) {
+			body["integrations"] = map[string]any{"Personas": false}
+		}
+	}
+	switch d.n(10) {
+	case 0, 1, 2:
+		late := time.Duration(d.n(40))*time.Hour + time.Duration(d.n(1000))*time.Millisecond
+		body["timestamp"] = h.now.Add(-late).Format(time.RFC3339Nano)
+	case 3:
+		body["timestamp"] = h.now.Add(time.Hour).Format(time.RFC3339Nano)
+	}
+	h.messages++
+	body["messageId"] = fmt.Sprintf("m%d", h.messages)
+	if d.of(25) && h.messages > 1 {
+		body["messageId"] = fmt.Sprintf("m%d", 1+d.n(h.messages-1)) // another event with an id that is taken
+	}
+	text := string(must(json.Marshal(body)))
+	h.pool = append(h.pool, text)
+	return text
+}
+
+// request is some events on their way to one source.
+type request struct {
+	key    string
+	path   string
+	body   string
+	events []string
+}
+
+func (h *history) request() request {
+	r := request{key: pick(h.dice, h.sources).key}
+	if h.dice.of(2) {
+		text := h.event()
+		var e struct{ Type string }
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			panic(err)
+		}
+		r.path, r.body, r.events = "/v1/"+e.Type, text, []string{text}
+		return r
+	}
+	for range 1 + h.dice.n(6) {
+		r.events = append(r.events, h.event())
+	}
+	r.path, r.body = "/v1/batch", `{"batch":[`+strings.Join(r.events, ",")+`]}`
+	return r
+}
+
+// post sends a request and takes note of what was acknowledged.
+func (h *history) post(to http.Handler, r request, within time.Duration) bool {
+	ids := make([]string, len(r.events))
+	h.mu.Lock()
+	for i, text := range r.events {
+		var e struct{ MessageID string }
+		if err := json.Unmarshal([]byte(text), &e); err != nil {
+			panic(err)
+		}
+		ids[i] = e.MessageID
+		s := h.sent[e.MessageID]
+		if s == nil {
+			s = &sentEvent{}
+			h.sent[e.MessageID] = s
+		}
+		s.tries++
+		s.bodies = append(s.bodies, text)
+	}
+	h.mu.Unlock()
+	code, _ := call(to, within, "POST", r.path, r.key, r.body)
+	if code != http.StatusOK {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, id := range ids {
+		h.sent[id].acks++
+	}
+	return true
+}
+
+// send sends a few requests one after another, each again until it is
+// acknowledged or once.
+func (h *history) send() {
+	for range 1 + h.dice.n(4) {
+		r := h.request()
+		within := patience
+		if h.failed() || h.faults.Load() > 0 {
+			within = impatience
+		}
+		ok := h.post(h.server.Handler(), r, within)
+		h.tell("%s %s: %v", r.path, r.body, ok)
+		if !ok && h.fired.Load() == 0 {
+			h.t.Errorf("%s %s was not taken", r.path, r.body)
+		}
+	}
+}
+
+// burst sends requests beside what happens next.
+func (h *history) burst() {
+	to := h.server.Handler()
+	for range 1 + h.dice.n(3) {
+		var list []request
+		for range 1 + h.dice.n(4) {
+			r := h.request()
+			h.tell("meanwhile %s %s", r.path, r.body)
+			list = append(list, r)
+		}
+		h.traffic.Go(func() {
+			for _, r := range list {
+				h.post(to, r, time.Second)
+			}
+		})
+	}
+}
+
+// --- the desk
+
+// triggers are what subscriptions may match; the functions say the same.
+var triggers = []struct {
+	text  string
+	match func(typ, name string) bool
+}{
+	{`type = "track"`, func(typ, _ string) bool { return typ == "track" }},
+	{`type = "identify"`, func(typ, _ string) bool { return typ == "identify" }},
+	{`event = "A"`, func(typ, name string) bool { return typ == "track" && name == "A" }},
+}
+
+func (h *history) addDestination() {
+	h.quiet()
+	o := &outletInfo{name: fmt.Sprintf("out%d", len(h.outlets)), source: pick(h.dice, h.sources).id, enabled: true}
+	if h.dice.of(4) {
+		o.source = ""
+	}
+	o.first = h.resolvedEnd()
+	var out struct{ Destination struct{ ID string } }
+	h.api("POST", "/destinations", map[string]any{
+		"name": o.name, "metadataId": "fake", "sourceId": o.source, "enabled": false,
+		"settings": map[string]any{"name": o.name, "size": pick(h.dice, []int{0, 0, 4}), "whole": h.dice.of(3)},
+	}, &out)
+	o.id = out.Destination.ID
+	if h.dice.of(2) {
+		for range 1 + h.dice.n(2) {
+			n := h.dice.n(len(triggers))
+			o.triggers = append(o.triggers, n)
+			h.api("POST", "/destinations/"+o.id+"/subscriptions", map[string]any{
+				"name": "sub", "actionId": "send", "trigger": triggers[n].text, "enabled": true,
+			}, nil)
+		}
+	}
+	h.api("PATCH", "/destinations/"+o.id, map[string]any{"enabled": true}, nil)
+	o.last = h.resolvedEnd()
+	h.outlets = append(h.outlets, o)
+	h.tell("destination %s (%s) of source %q with triggers %v begins at %d to %d", o.name, o.id, o.source, o.triggers, o.first, o.last)
+}
+
+// queries are the shapes of audiences; %s is the key of another.
+var queries = []string{
+	"event('A').within(24 hours).count() >= 1",
+	"event('A').within(2 days).count() >= 2",
+	"event('A').count() >= 2",
+	"NOT (event('B').within(30 hours).count() >= 1)",
+	"event('B').count() = 0",
+	"event('A').between(5 hours, 20 hours).count() >= 1",
+	"event('A').where(property('v') >= 2).within(10 hours).count() >= 1",
+	"event('A').where(property('v') >= trait('x')).count() >= 1",
+	"event('Page Viewed').within(1 day).count() >= 1 OR trait('x') = 'b'",
+	"trait('x') >= 2",
+	"trait('d').within_next(20 hours)",
+	"trait('%s') = 'true' AND event('B').within(12 hours).count() >= 1",
+	"event('A').count() >= 1 AND NOT (trait('%s') = 'true')",
+}
+
+// query makes a query, and says which audience it reads. It reads only ones
+// that were made before the one with the given number.
+func (h *history) query(below int) (text, reads string) {
+	text = pick(h.dice, queries)
+	if !strings.Contains(text, "%s") {
+		return text, ""
+	}
+	var keys []string
+	for _, a := range h.made[:below] {
+		if !a.gone && a.enabled {
+			keys = append(keys, a.key)
+		}
+	}
+	if len(keys) == 0 {
+		return queries[0], ""
+	}
+	reads = pick(h.dice, keys)
+	return fmt.Sprintf(text, reads), reads
+}
+
+func (h *history) addAudience(early bool) {
+	n := len(h.made)
+	query, reads := h.query(n)
+	a := madeAudience{key: fmt.Sprintf("aud%d", n), reads: reads, enabled: true, steady: early}
+	options := map[string]any{}
+	types := pick(h.dice, [][]string{nil, nil, {"user_id"}, {"anonymous_id"}, {"user_id", "anonymous_id"}, {"card"}})
+	if a.types = types; types != nil {
+		options["filterByExternalIds"] = types
+	}
+	if h.dice.of(4) {
+		options["includeHistoricalData"] = false
+	}
+	var out struct{ Audience struct{ ID, Key string } }
+	body := map[string]any{"name": a.key, "definition": map[string]any{"query": query}, "options": options}
+	h.tell("audience %s: %s %v", a.key, query, options)
+	if !h.api("POST", "/spaces/"+h.spaceID+"/audiences", body, &out) {
+		h.reread()
+		return
+	}
+	if a.id = out.Audience.ID; a.key != out.Audience.Key {
+		h.t.Fatalf("audience %s has the key %s", a.key, out.Audience.Key)
+	}
+	h.made = append(h.made, a)
+	for range 1 + h.dice.n(2) {
+		h.connect(len(h.made) - 1)
+	}
+}
+
+func (h *history) connect(i int) {
+	a := &h.made[i]
+	o := pick(h.dice, h.outlets)
+	if slices.Contains(a.to, o.id) {
+		return
+	}
+	h.tell("audience %s goes to %s", a.key, o.name)
+	at := "/spaces/" + h.spaceID + "/audiences/" + a.id + "/destination-connections"
+	var out struct{ Connection struct{ ID string } }
+	if !h.api("POST", at, map[string]any{"destination": map[string]any{"id": o.id, "type": "destination"}}, &out) {
+		h.reread()
+		return
+	}
+	a.to = append(a.to, o.id)
+}
+
+// reread finds out what a change has come to whose answer was lost.
+func (h *history) reread() {
+	h.quiet()
+	snap := h.look().now
+	for i := range h.made {
+		a := &h.made[i]
+		a.steady = false
+		x := snap.Audience(a.id)
+		if a.gone = x == nil; a.gone {
+			continue
+		}
+		a.enabled, a.to = x.Enabled, nil
+		for _, c := range x.Connections {
+			a.to = append(a.to, c.DestinationID)
+		}
+		a.reads = readsOf(x)
+	}
+	for _, x := range snap.Audiences {
+		if !slices.ContainsFunc(h.made, func(a madeAudience) bool { return a.id == x.ID }) {
+			h.made = append(h.made, madeAudience{id: x.ID, key: x.Key, enabled: x.Enabled, reads: readsOf(&x), types: x.Options.FilterByExternalIDs})
+		}
+	}
+	for _, o := range h.outlets {
+		o.enabled = snap.Destination(o.id).Enabled
+	}
+}
+
+// readsOf finds the audience that a query of the table reads.
+func readsOf(a *workspace.Audience) string {
+	_, rest, found := strings.Cut(a.Query, "trait('aud")
+	if !found {
+		return ""
+	}
+	n, _, _ := strings.Cut(rest, "'")
+	return "aud" + n
+}
+
+// configure changes something.
+func (h *history) configure() {
+	i := h.dice.n(len(h.made))
+	a := &h.made[i]
+	read := slices.ContainsFunc(h.made, func(o madeAudience) bool { return !o.gone && o.reads == a.key })
+	at := "/spaces/" + h.spaceID + "/audiences/" + a.id
+	switch n := h.dice.n(12); {
+	case n < 2:
+		if len(h.made) < 7 {
+			h.addAudience(false)
+		}
+	case n < 3:
+		if len(h.outlets) < 4 {
+			h.addDestination()
+		}
+	case n < 5:
+		h.identifiers()
+	case n < 6:
+		h.enable(pick(h.dice, h.outlets), h.dice.of(2))
+	case a.gone:
+	case n < 7:
+		h.connect(i)
+		a.steady = false
+	case n < 8 && !read:
+		a.steady = false
+		if a.reads != "" && !a.enabled {
+			return // what it reads may be disabled by now
+		}
+		h.tell("audience %s enabled: %v", a.key, !a.enabled)
+		if !h.api("PATCH", at, map[string]any{"enabled": !a.enabled}, nil) {
+			h.reread()
+			return
+		}
+		a.enabled = !a.enabled
+	case n < 9 && !read:
+		h.tell("audience %s is deleted", a.key)
+		if !h.api("DELETE", at, nil, nil) {
+			h.reread()
+			return
+		}
+		a.gone = true
+	case n < 12:
+		if !a.enabled {
+			return
+		}
+		query, reads := h.query(i)
+		h.tell("audience %s: %s", a.key, query)
+		a.steady = false
+		for j := range h.made { // and those that read it
+			h.made[j].steady = h.made[j].steady && h.made[j].reads == ""
+		}
+		if !h.api("PATCH", at, map[string]any{"definition": map[string]any{"query": query}}, nil) {
+			h.reread()
+			return
+		}
+		a.reads = reads
+	}
+}
+
+func (h *history) enable(o *outletInfo, on bool) {
+	h.tell("destination %s enabled: %v", o.name, on)
+	for i := range h.made {
+		if slices.Contains(h.made[i].to, o.id) && on != o.enabled {
+			h.made[i].steady = false
+		}
+	}
+	if !h.api("PATCH", "/destinations/"+o.id, map[string]any{"enabled": on}, nil) {
+		h.reread()
+		return
+	}
+	o.enabled = on
+}
+
+// identifiers changes the identity rules.
+func (h *history) identifiers() {
+	d := h.dice
+	rules := []workspace.IdentifierRule{}
+	for _, name := range []string{"user_id", "anonymous_id", "email", "group_id", "card"} {
+		if d.of(10) {
+			continue
+		}
+		r := workspace.IdentifierRule{Type: name}
+		if d.of(3) {
+			r.Limit = 1 + d.n(3)
+		}
+		if d.of(4) {
+			r.Window = "weekly"
+		}
+		if d.of(8) {
+			r.Blocked = []string{pick(d, append(append([]string{}, devices...), users...))}
+		}
+		rules = append(rules, r)
+	}
+	h.tell("identity rules: %+v", rules)
+	if !h.api("PATCH", "/spaces/"+h.spaceID, map[string]any{"identifiers": rules}, nil) {
+		h.reread()
+	}
+}
+
+// resend sends the dead letters of a destination again.
+func (h *history) resend() {
+	o := pick(h.dice, h.outlets)
+	h.tell("dead letters of %s are sent again", o.name)
+	h.quiet()
+	h.api("POST", "/destinations/"+o.id+"/dead-letters/retry", map[string]any{"all": true}, nil)
+}
