@@ -61,58 +61,72 @@ func (b *bench) row(ctx context.Context) error {
 		{"20 audiences, every event of one person", 20, 1},
 	}
 	for i, c := range cases {
-		took, n, err := b.rowOnce(ctx, fmt.Sprintf("row-%d", i), c.audiences, c.people, i == 0)
+		r, err := b.rowOnce(ctx, fmt.Sprintf("row-%d", i), c.audiences, c.people, i == 0)
 		if err != nil {
 			return err
 		}
-		row(c.what, "%8.0f events/s, %.1f µs an event", float64(n)/took.Seconds(), took.Seconds()*1e6/float64(n))
+		n := float64(r.events)
+		row(c.what, "%8.0f events/s, %.1f µs an event; %.0f B of raw log; written by the loop %.0f B, all on disk at the end %.0f B an event",
+			n/r.took.Seconds(), r.took.Seconds()*1e6/n, float64(r.raw)/n, float64(r.written)/n, float64(r.disk)/n)
 	}
 	return nil
 }
 
-func (b *bench) rowOnce(ctx context.Context, name string, audiences, people int, profile bool) (took time.Duration, n int, err error) {
+// rowResult is what one case of row showed.
+type rowResult struct {
+	events  int
+	took    time.Duration
+	raw     uint64 // bytes on disk before the loop began
+	written uint64 // bytes that the store wrote to the disk for the loop
+	disk    uint64 // bytes on disk when it had ended
+}
+
+func (b *bench) rowOnce(ctx context.Context, name string, audiences, people int, profile bool) (r rowResult, err error) {
 	dir, err := b.folder(name)
 	if err != nil {
-		return 0, 0, err
+		return r, err
 	}
 	db, err := pebblekv.Open(filepath.Join(dir, "store"), pebblekv.Options{})
 	if err != nil {
-		return 0, 0, err
+		return r, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	w := &rowWorld{db: db, snap: rowSnapshot(audiences)}
 	if w.raw, err = kvlog.Open(ctx, db, kv.SpaceKey(rowSpace, 'r'), "log/raw/1", kvlog.Options{}); err != nil {
-		return 0, 0, err
+		return r, err
 	}
 	stages, history, err := w.live(ctx)
 	if err != nil {
-		return 0, 0, err
+		return r, err
 	}
-	if n, err = w.fill(ctx, int(b.span.Seconds())*10_000, people); err != nil {
-		return 0, 0, err
+	if r.events, err = w.fill(ctx, int(b.span.Seconds())*10_000, people); err != nil {
+		return r, err
 	}
 	if err := w.open(ctx, stages, history); err != nil {
-		return 0, 0, err
+		return r, err
 	}
 	if profile && b.cpuProfile != "" {
 		f, err := os.Create(b.cpuProfile)
 		if err != nil {
-			return 0, 0, err
+			return r, err
 		}
 		defer f.Close()
 		if err := pprof.StartCPUProfile(f); err != nil {
-			return 0, 0, err
+			return r, err
 		}
 		defer pprof.StopCPUProfile()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	began := time.Now()
+	before, began := db.Stats(), time.Now()
 	go func() { ended <- w.loop.Run(ctx) }()
 	err = w.loop.Passed(ctx, w.raw.End()-1)
-	took = time.Since(began)
+	r.took = time.Since(began)
 	cancel()
-	return took, n, errors.Join(err, <-ended)
+	err = errors.Join(err, <-ended)
+	after := db.Stats()
+	r.raw, r.written, r.disk = before.Disk, after.Written-before.Written, after.Disk
+	return r, err
 }
 
 // fill appends n events as collect would write them.
