@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"sync"
 
 	"kith/event"
@@ -31,7 +32,7 @@ func (l *Loop) readAhead(tx kv.Tx, b *Batch, records []*Record) (kv.Tx, error) {
 				keys = append(keys, dedupKey(b.Space, r.MessageID))
 			}
 			for _, s := range readers {
-				keys = append(keys, s.Keys(b, r)...)
+				keys = append(keys, l.hint(s, b, r)...)
 			}
 		}
 		values, err := tx.GetMany(keys)
@@ -46,6 +47,16 @@ func (l *Loop) readAhead(tx kv.Tx, b *Batch, records []*Record) (kv.Tx, error) {
 		}
 	})
 	return a, failed
+}
+
+// hint asks a stage for keys. A defect there costs time and nothing else.
+func (l *Loop) hint(s Reader, b *Batch, r *Record) (keys [][]byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.cfg.Logger.Error("a stage panicked on what to read ahead", "space", b.Space, "record", r.Offset, "panic", fmt.Sprint(p))
+		}
+	}()
+	return s.Keys(b, r)
 }
 
 // aheadTx answers Get from what was read ahead or written since.

@@ -36,17 +36,12 @@ func (f *feeder) run(ctx context.Context, out chan<- []*Record) error {
 		if err := log.Wait(ctx, f.next); err != nil {
 			return err
 		}
-		blocks, err := log.Read(ctx, f.next, maxBatchBytes)
+		blocks, err := log.Read(ctx, f.next, readBytes)
 		if err != nil {
 			return err
 		}
 		for len(blocks) > 0 {
-			n, count := 0, 0
-			for n < len(blocks) && (n == 0 || count+blocks[n].Count <= maxBatchRecords) {
-				count += blocks[n].Count
-				n++
-			}
-			records, err := f.unpack(ctx, blocks[:n])
+			records, n, err := f.batch(ctx, blocks)
 			if err != nil {
 				return err
 			}
@@ -58,6 +53,51 @@ func (f *feeder) run(ctx context.Context, out chan<- []*Record) error {
 			blocks = blocks[n:]
 		}
 	}
+}
+
+// readBytes is how much of the packed log is read at a time, and unpackAtOnce
+// how many blocks are unpacked before their size is known: a block may hold a
+// thousand times what it takes in the log.
+const (
+	readBytes    = 4 << 20
+	unpackAtOnce = 4
+)
+
+// batch unpacks and prepares as many of the blocks as make a batch, and returns
+// how many.
+func (f *feeder) batch(ctx context.Context, blocks []commitlog.Block) (records []*Record, n int, err error) {
+	count, bodies := 0, 0
+	for n < len(blocks) && bodies < maxBatchBodies {
+		k := n
+		for k < len(blocks) && k-n < unpackAtOnce && (k == 0 || count+blocks[k].Count <= maxBatchRecords) {
+			count += blocks[k].Count
+			k++
+		}
+		if k == n {
+			break
+		}
+		more, err := f.unpack(ctx, blocks[n:k])
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, r := range more {
+			if r.Event != nil {
+				bodies += len(r.Event.Body)
+			}
+		}
+		records, n = append(records, more...), k
+	}
+	const chunk = 64
+	var failed error
+	var once sync.Once
+	each((len(records)+chunk-1)/chunk, func(i int) {
+		for _, r := range records[i*chunk : min(len(records), (i+1)*chunk)] {
+			if err := f.prepare(r); err != nil {
+				once.Do(func() { failed = err })
+			}
+		}
+	})
+	return records, n, failed
 }
 
 func (f *feeder) unpack(ctx context.Context, blocks []commitlog.Block) ([]*Record, error) {
@@ -94,20 +134,10 @@ func (f *feeder) unpack(ctx context.Context, blocks []commitlog.Block) ([]*Recor
 		}
 	}
 	f.next = blocks[len(blocks)-1].End()
-	const chunk = 64
-	var failed error
-	var once sync.Once
-	each((len(records)+chunk-1)/chunk, func(i int) {
-		for _, r := range records[i*chunk : min(len(records), (i+1)*chunk)] {
-			if err := f.prepare(r); err != nil {
-				once.Do(func() { failed = err })
-			}
-		}
-	})
-	return records, failed
+	return records, nil
 }
 
-func (f *feeder) prepare(r *Record) error {
+func (f *feeder) prepare(r *Record) (err error) {
 	if r.Event == nil {
 		return nil
 	}
@@ -116,8 +146,15 @@ func (f *feeder) prepare(r *Record) error {
 		return err
 	}
 	r.Event = e
+	name := ""
+	defer func() {
+		if p := recover(); p != nil {
+			err = f.loop.poison(r, name, p)
+		}
+	}()
 	for _, s := range f.loop.cfg.Stages {
 		if p, ok := s.(Preparer); ok {
+			name = s.Name()
 			p.Prepare(r)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // Keys, all written under the fence of the space's loop:
 //
-//	PositionRoom  e space epoch p          → offset, at, snapshot, end of the resolved log
+//	PositionRoom  e space epoch p          → offset, at, snapshot
 //	DedupRoom     s space d hash           → offset and instant of the first record with that messageId
 //
 // hash is the first 16 bytes of SHA-256 over the messageId: nobody can make

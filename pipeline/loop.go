@@ -52,9 +52,10 @@ type Committed struct {
 
 // Limits of one transaction of the loop.
 const (
-	maxBatchRecords = 4096 // about; a batch is made of whole blocks
-	maxBatchBytes   = 4 << 20
-	maxFirings      = 1000 // timers fired in one transaction
+	maxBatchRecords = 4096     // about; a batch is made of whole blocks
+	maxBatchBodies  = 8 << 20  // of events, about likewise
+	maxFirings      = 1000     // timers fired in one transaction
+	maxOutputBytes  = 16 << 20 // about; the last record or firing may exceed it
 )
 
 // errPosition means that the stored position is of another form, which an
@@ -72,9 +73,6 @@ type Loop struct {
 	mu    sync.Mutex
 	pos   Position
 	moved chan struct{} // closed and replaced whenever pos moves
-	// poisoned records made a stage panic; they are dropped with that reason,
-	// so that one odd event cannot stop a space for ever.
-	poisoned map[commitlog.Offset]string
 }
 
 // job is a piece of work for Do.
@@ -91,7 +89,7 @@ type Work func(b *Batch, step func(*Record) error) error
 
 // NewLoop returns a loop at the position where its predecessor left.
 func NewLoop(ctx context.Context, cfg Config) (*Loop, error) {
-	l := &Loop{cfg: cfg, work: make(chan job), moved: make(chan struct{}), poisoned: map[commitlog.Offset]string{}}
+	l := &Loop{cfg: cfg, work: make(chan job), moved: make(chan struct{})}
 	err := cfg.DB.View(ctx, func(r kv.Reader) error {
 		var err error
 		l.pos, err = ReadPosition(r, cfg.Space, cfg.Epoch)
@@ -172,18 +170,18 @@ func (l *Loop) Tick(ctx context.Context) (commitlog.Offset, error) {
 // Run runs the loop until ctx ends, which is no error, or until something is
 // broken that trying again will not mend.
 func (l *Loop) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	in := make(chan []*Record, 1)
 	failed := make(chan error, 1)
 	go func() {
-		failed <- newFeeder(l).run(ctx, in)
+		failed <- newFeeder(l).run(running, in)
 	}()
-	err := l.run(ctx, in, failed)
+	err := l.run(running, in, failed)
 	cancel()
 	for range in { // the feeder closes in when it has stopped
 	}
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return nil
 	}
 	return err
@@ -209,19 +207,8 @@ func (l *Loop) run(ctx context.Context, in <-chan []*Record, failed <-chan error
 			j.done <- l.do(j)
 		case <-wake:
 			stop()
-			at, err := l.Tick(ctx)
-			if err != nil {
+			if _, err := l.Tick(ctx); err != nil { // it comes back as a record
 				return err
-			}
-			// The tick comes back as a record; what lies before it goes first.
-			for l.Position().Next <= at {
-				records, open := <-in
-				if !open {
-					return <-failed
-				}
-				if err := l.handle(ctx, records); err != nil {
-					return fmt.Errorf("loop of space %d at record %d: %w", l.cfg.Space, l.Position().Next, err)
-				}
 			}
 		case <-ctx.Done():
 			stop()
@@ -230,8 +217,12 @@ func (l *Loop) run(ctx context.Context, in <-chan []*Record, failed <-chan error
 	}
 }
 
-// alarm returns a channel that closes when the earliest timer is due.
+// alarm returns a channel that closes when the earliest timer is due. There is
+// none while records wait: they bring instants of their own.
 func (l *Loop) alarm(ctx context.Context) (<-chan struct{}, func(), error) {
+	if l.cfg.Raw.End() > l.Position().Next {
+		return nil, func() {}, nil
+	}
 	due, ok, err := l.NextTimer(ctx)
 	if err != nil || !ok {
 		return nil, func() {}, err

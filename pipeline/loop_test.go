@@ -30,17 +30,19 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // world is a space on memkv with a loop over a row of one stage.
 type world struct {
 	t        *testing.T
-	db       *memkv.DB
+	db       kv.DB
 	clock    *clock.Manual
 	random   *rand.ChaCha8
 	raw      *kvlog.Log
 	resolved *kvlog.Log
 	archive  *archive.Archive
 	loop     *pipeline.Loop
+	tap      func(pipeline.Committed)
+	pad      string // makes events large
 	stop     func()
 }
 
-func newWorld(t *testing.T, db *memkv.DB, at time.Time) *world {
+func newWorld(t *testing.T, db kv.DB, at time.Time) *world {
 	t.Helper()
 	w := &world{t: t, db: db, clock: clock.NewManual(at), random: rand.NewChaCha8([32]byte{1})}
 	ctx := context.Background()
@@ -61,7 +63,7 @@ func (w *world) run(stages ...pipeline.Stage) {
 	w.t.Helper()
 	loop, err := pipeline.NewLoop(context.Background(), pipeline.Config{
 		DB: w.db, Raw: w.raw, Resolved: w.resolved, Clock: w.clock, Random: w.random, Snapshots: snapshots{},
-		Stages: stages, Recorder: w.archive, Space: 1, Logger: slog.New(slog.DiscardHandler),
+		Stages: stages, Recorder: w.archive, Space: 1, Logger: slog.New(slog.DiscardHandler), Tap: w.tap,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -89,7 +91,7 @@ func (w *world) send(ids ...string) commitlog.Offset {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		body := fmt.Sprintf(`{"type":"track","event":"Seen","messageId":%q}`, id)
+		body := fmt.Sprintf(`{"type":"track","event":"Seen","messageId":%q,"properties":{"pad":"%s"}}`, id, w.pad)
 		records = append(records, event.Record{Body: []byte(body), Head: event.Head{
 			Kind: event.KindEvent, ID: rid, At: now.UnixMilli(), Time: now.UnixMilli(), Type: event.Track, Name: "Seen", MessageID: id,
 		}})
@@ -398,7 +400,7 @@ func TestCrashes(t *testing.T) {
 			w.passed(commitlog.Offset(random.Uint64N(uint64(w.raw.End()))))
 		}
 		w.stop()
-		left := w.db.Crash(random.IntN(3))
+		left := w.db.(*memkv.DB).Crash(random.IntN(3))
 		w = newWorld(t, left, w.clock.Now())
 	}
 	w.run(echo{})

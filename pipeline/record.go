@@ -34,6 +34,10 @@ type Record struct {
 	// stages behind the one that decided otherwise.
 	Verdict Verdict
 
+	// defect says which stage fell over the record; it is dropped with that
+	// reason, so that one odd event cannot stop a space for ever.
+	defect string
+
 	slots []any
 }
 

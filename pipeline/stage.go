@@ -65,12 +65,22 @@ type Batch struct {
 	Snapshot *workspace.Snapshot
 
 	outputs []Output
+	emitted int // bytes of outputs, about
 	after   []func()
 }
 
 // Emit adds an output. Outputs are written to the resolved log in the order
 // in which they were emitted.
-func (b *Batch) Emit(o Output) { b.outputs = append(b.outputs, o) }
+func (b *Batch) Emit(o Output) {
+	b.outputs = append(b.outputs, o)
+	b.emitted += outputBytes
+	if o.Message != nil {
+		b.emitted += len(o.Message.Body)
+	}
+}
+
+// outputBytes is what an output takes beside a message's body, about.
+const outputBytes = 128
 
 // AfterCommit runs fn once the batch is durable: the place for metrics, taps
 // and waking a job. fn must be quick and must not fail.

@@ -28,6 +28,7 @@ var errMoved = fault.New(fault.Conflict, "another process has taken over this sp
 func (l *Loop) transact(ctx context.Context, records []*Record) (int, error) {
 	var done Committed
 	var after []func()
+	firings := maxFirings
 	for {
 		var pos Position
 		err := l.cfg.DB.Update(ctx, Fence(l.cfg.Space, l.cfg.Epoch), kv.Durable, func(tx kv.Tx) error {
@@ -35,6 +36,7 @@ func (l *Loop) transact(ctx context.Context, records []*Record) (int, error) {
 			if err != nil {
 				return err
 			}
+			t.firings = firings
 			n, err := t.lead(records)
 			if err != nil {
 				return err
@@ -47,6 +49,11 @@ func (l *Loop) transact(ctx context.Context, records []*Record) (int, error) {
 			return nil
 		})
 		if errors.Is(err, errPoisoned) {
+			continue
+		}
+		if fault.Is(err, fault.Invalid) && (len(records) > 1 || firings > 1) {
+			// More than one transaction takes: large profiles, many audiences.
+			records, firings = records[:(len(records)+1)/2], (firings+1)/2
 			continue
 		}
 		if err != nil {
@@ -102,12 +109,13 @@ func (l *Loop) committed(pos Position, done Committed, after []func()) {
 
 // transaction is the loop at work within one kv transaction.
 type transaction struct {
-	loop   *Loop
-	batch  *Batch
-	passes []Pass
-	pos    Position
-	end    commitlog.Offset // of the resolved log
-	fired  int
+	loop    *Loop
+	batch   *Batch
+	passes  []Pass
+	pos     Position
+	end     commitlog.Offset // of the resolved log
+	fired   int
+	firings int // the most it may fire
 }
 
 // begin opens the row over a transaction, after checking that the position is
@@ -147,7 +155,7 @@ func (l *Loop) begin(tx kv.Tx, records []*Record) (*transaction, error) {
 }
 
 // lead takes records through the row until all are through or the transaction
-// has fired its share of timers.
+// has done its share.
 func (t *transaction) lead(records []*Record) (int, error) {
 	for i, r := range records {
 		r.At = max(t.pos.At, r.Stamped)
@@ -176,7 +184,7 @@ func (t *transaction) lead(records []*Record) (int, error) {
 // reports false when there are more than one transaction takes.
 func (t *transaction) fire(r *Record) (bool, error) {
 	for {
-		if t.fired == maxFirings {
+		if t.fired == t.firings || t.batch.emitted > maxOutputBytes {
 			return false, nil
 		}
 		d, err := t.batch.Timers.Take(r.At)
@@ -199,8 +207,8 @@ func (t *transaction) fire(r *Record) (bool, error) {
 // admit decides whether a record of the raw log is a duplicate, and leads it
 // through the row if not.
 func (t *transaction) admit(r *Record) error {
-	if reason, ok := t.loop.poisoned[r.Offset]; ok {
-		r.Verdict = Verdict{Code: Dropped, Reason: reason}
+	if r.defect != "" {
+		r.Verdict = Verdict{Code: Dropped, Reason: r.defect}
 		return nil
 	}
 	if r.Kind == event.KindEvent {
@@ -236,7 +244,10 @@ func (t *transaction) walk(r *Record) (err error) {
 	name := ""
 	defer func() {
 		if p := recover(); p != nil {
-			err = t.poison(r, name, p)
+			err = t.loop.poison(r, name, p)
+			if err == nil {
+				err = errPoisoned
+			}
 		}
 	}()
 	for i, p := range t.passes {
@@ -254,14 +265,14 @@ func (t *transaction) walk(r *Record) (err error) {
 // poison deals with a defect of ours that one record has brought to light: the
 // record is dropped, visibly, and the space goes on. A firing or a piece of
 // work that panics cannot be dropped without losing state: that stops the loop.
-func (t *transaction) poison(r *Record, stage string, p any) error {
-	t.loop.cfg.Logger.Error("a stage panicked", "stage", stage, "space", t.batch.Space, "record", r.Offset,
+func (l *Loop) poison(r *Record, stage string, p any) error {
+	l.cfg.Logger.Error("a stage panicked", "stage", stage, "space", l.cfg.Space, "record", r.Offset,
 		"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	if r.Firing != nil || r.Work != nil {
+	if r.Kind == 0 {
 		return fmt.Errorf("%s panicked on a timer or a job: %v", stage, p)
 	}
-	t.loop.poisoned[r.Offset] = "internal: a defect in " + stage + " kept this event from being processed"
-	return errPoisoned
+	r.defect = "internal: a defect in " + stage + " kept this event from being processed"
+	return nil
 }
 
 // finish closes the passes and writes history, outputs and position.
