@@ -104,3 +104,16 @@ func TestServeStopsWhenItIsTold(t *testing.T) {
 		t.Errorf("stdout %q", stdout)
 	}
 }
+
+func TestDemoLeavesTheDataOfTheEnvironmentAlone(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("KITH_DATA", dir)
+	t.Setenv("TMPDIR", t.TempDir())
+	p, stdout, stderr := program()
+	if code := p.Run(t.Context(), []string{"demo", "--for", "1ms", "--listen", "127.0.0.1:0"}); code != Done || !strings.Contains(stdout.String(), "kith-demo-") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("the demo has written to KITH_DATA: %v, %v", entries, err)
+	}
+}

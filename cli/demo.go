@@ -15,8 +15,9 @@ import (
 
 // demoCommand runs the demo.
 type demoCommand struct {
-	Data   string        `placeholder:"DIR" help:"Data directory. By default a new folder among the temporary ones."`
-	Listen string        `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address that serves everything."`
+	// KITH_DATA is the folder of a server that people rely on.
+	Data   string        `env:"KITH_DEMO_DATA" placeholder:"DIR" help:"Data directory. By default a new folder among the temporary ones."`
+	Listen string        `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address that serves everything. 127.0.0.1:8080 by default."`
 	Seed   uint64        `default:"1" help:"What the guests are made from: the same seed, the same guests."`
 	Rate   int           `default:"50" help:"Calls a second, 1 to 5,000."`
 	For    time.Duration `placeholder:"TIME" help:"How long, such as 30s. By default until it is stopped."`

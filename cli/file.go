@@ -24,13 +24,17 @@ func (c *applyCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
+	name := c.File
+	if name == "-" {
+		name = "standard input"
+	}
 	file, err := workspace.ParseFile(text)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.File, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	variables, err := environment(file.Variables(), r.LookupEnv)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.File, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	server, err := c.client()
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 
 // remote is how commands find a running server.
 type remote struct {
-	Server string `env:"KITH_URL,KITH_SERVER" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The server."`
+	Server string `env:"KITH_URL,KITH_SERVER" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The server, http://127.0.0.1:8080 by default."`
 	Token  string `env:"KITH_ADMIN_TOKEN,KITH_TOKEN" placeholder:"TOKEN" help:"The admin token. By default it is read from DIR/admin-token."`
-	Data   string `default:"./kith-data" placeholder:"DIR" help:"The data directory of a server on this machine, for its admin token."`
+	Data   string `default:"./kith-data" placeholder:"DIR" help:"The data directory of a server on this machine, for its admin token. ./kith-data by default."`
 }
 
 // client returns a client of the server.
@@ -41,7 +41,11 @@ func (c *remote) client() (*client.Client, error) {
 // explain adds the next step to an error of a server that does not know the
 // caller.
 func (c *remote) explain(err error) error {
-	if c.Token == "" && fault.Is(err, fault.Denied) {
+	switch {
+	case !fault.Is(err, fault.Denied):
+	case c.Token != "":
+		return fault.New(fault.Denied, "%w (it came from --token or KITH_ADMIN_TOKEN)", err)
+	default:
 		return fault.New(fault.Denied, "%w\nGive the admin token with --token or KITH_ADMIN_TOKEN, or name the server's data directory with --data", err)
 	}
 	return err

@@ -263,7 +263,44 @@ func TestScripts(t *testing.T) {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
 	p, _, stderr = program()
+	if code := p.Run(t.Context(), []string{"test", filepath.Join(dir, "none.kith")}); code != Wrong || !strings.Contains(stderr.String(), "none.kith") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	p, _, stderr = program()
 	if code := p.Run(t.Context(), []string{"test", wrong}); code != Wrong || !strings.Contains(stderr.String(), wrong+":1:") {
 		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+func TestScriptsLeaveServersWithAnOrdinaryClockAlone(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "visit.kith")
+	for name, text := range map[string]string{"shop.yaml": shop, "visit.kith": visit} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, _, _ := program()
+	cfg := p.Memory
+	cfg.Listen, cfg.AdminToken, cfg.Logger, cfg.Notes = "127.0.0.1:0", "shop-token", slog.New(slog.DiscardHandler), io.Discard
+	err := running(t.Context(), cfg, func(base string) error {
+		t.Setenv("KITH_URL", base)
+		t.Setenv("KITH_ADMIN_TOKEN", "shop-token")
+		p, stdout, _ := program()
+		if code := p.Run(t.Context(), []string{"test", file}); code != Failed || !strings.Contains(stdout.String(), "--test-clock") {
+			t.Errorf("exit %d: %s", code, stdout)
+		}
+		server, err := client.New(base, "shop-token", nil)
+		if err != nil {
+			return err
+		}
+		sources, err := server.Slugs(t.Context(), "sources")
+		if len(sources) > 0 {
+			t.Errorf("the script has declared %v", sources)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

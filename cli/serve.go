@@ -11,8 +11,8 @@ import (
 
 // serveCommand runs a server.
 type serveCommand struct {
-	Data            string     `default:"./kith-data" placeholder:"DIR" help:"Data directory; it is created."`
-	Listen          string     `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address that serves everything: Tracking, Profile and control API."`
+	Data            string     `default:"./kith-data" placeholder:"DIR" help:"Data directory, ./kith-data by default; it is created."`
+	Listen          string     `default:"127.0.0.1:8080" placeholder:"ADDR" help:"Address that serves everything: Tracking, Profile and control API. 127.0.0.1:8080 by default."`
 	Roles           []string   `placeholder:"ROLE,…" help:"Which parts run: collect, pipeline, delivery, api. All by default."`
 	TestClock       string     `placeholder:"TIME" help:"Let the clock stand at TIME (2026-01-31T12:00:00Z) until POST /api/test-clock moves it. Only on a loopback address."`
 	EgressAllow     string     `placeholder:"CIDR,…" help:"Networks that destinations may be reached in beside the public internet: 127.0.0.0/8."`

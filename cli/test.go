@@ -123,9 +123,15 @@ func (c *testCommand) one(r *run, s *script.Script, start time.Time) (script.Res
 		})
 	}
 	if c.Server != "" {
-		target, err := (&remote{Server: c.Server, Token: c.Token, Data: c.Data}).client()
+		server := &remote{Server: c.Server, Token: c.Token, Data: c.Data}
+		target, err := server.client()
 		if err != nil {
 			return script.Result{}, err
+		}
+		// Before anything else: KITH_URL may name a server that people rely
+		// on, and a script begins by changing its workspace.
+		if _, err := script.NewServer(target, receiver, at, r.LookupEnv).Advance(r.ctx, 0); err != nil {
+			return script.Result{}, fmt.Errorf("%s: %w\nNothing was sent to it; without --server and KITH_URL the script has a server of its own", target.Base(), server.explain(err))
 		}
 		return run(target)
 	}
