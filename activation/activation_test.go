@@ -221,6 +221,20 @@ func TestActivationsChooseForms(t *testing.T) {
 	)
 }
 
+func TestTriggersChooseMessages(t *testing.T) {
+	w := newWorld(t)
+	w.declare(func(s *workspace.Snapshot) {
+		s.Audiences = []workspace.Audience{bookers(workspace.AudienceConnection{ID: "c", DestinationID: "hook", Activations: []workspace.Activation{
+			{ID: "in", Type: workspace.AudienceEntered, Enabled: true, Traits: map[string]string{"tier": "tier"}, Trigger: `properties.tier = "gold"`},
+			{ID: "broken", Type: workspace.AudienceEntered, Enabled: true, Trigger: "("},
+		}})}
+	})
+	w.send(`{"type":"identify","userId":"u1","traits":{"tier":"gold"}}`, booked)
+	w.expect(`hook track userId="u1" event="Audience Entered" properties={"audience_key":"bookers","bookers":true,"tier":"gold"}`)
+	w.send(`{"type":"identify","userId":"u2","traits":{"tier":"iron"}}`, `{"type":"track","event":"Booking Completed","userId":"u2"}`)
+	w.expect()
+}
+
 func TestNewIdentifierAndMerge(t *testing.T) {
 	w := newWorld(t)
 	w.declare(func(s *workspace.Snapshot) {

@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"kith/event"
+	"kith/fql"
 	"kith/workspace"
 )
 
@@ -100,7 +101,9 @@ func (a *announcement) messages(p *person) ([]message, error) {
 	var out []message
 	add := func(form string, activation *workspace.Activation) error {
 		m, err := a.message(form, activation, p)
-		out = append(out, m)
+		if err == nil && passes(activation, m.body) {
+			out = append(out, m)
+		}
 		return err
 	}
 	if a.plain {
@@ -125,6 +128,16 @@ func (a *announcement) messages(p *person) ([]message, error) {
 		}
 	}
 	return out, nil
+}
+
+// passes says whether what an activation made matches its trigger. One that
+// cannot be read, perhaps saved by another version, matches nothing.
+func passes(act *workspace.Activation, body []byte) bool {
+	if act == nil || act.Trigger == "" {
+		return true
+	}
+	t, err := fql.ParseTrigger(act.Trigger)
+	return err == nil && t.Match(body)
 }
 
 func (a *announcement) message(form string, act *workspace.Activation, p *person) (message, error) {
