@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -28,11 +29,13 @@ type API struct {
 	cfg  Config
 	mux  *http.ServeMux // the control API
 	huma huma.API
-	spec []byte // openapi.json
+	// spec writes openapi.json, when somebody asks for the first time: it is half
+	// of what a start costs.
+	spec func() ([]byte, error)
 }
 
-// New makes the API. It fails only when its own tables are wrong.
-func New(cfg Config) (*API, error) {
+// New makes the API.
+func New(cfg Config) *API {
 	a := &API{cfg: cfg, mux: http.NewServeMux()}
 	a.huma = a.routes(a.mux)
 	a.workspaceRoutes()
@@ -51,11 +54,8 @@ func New(cfg Config) (*API, error) {
 	for _, unused := range []string{"ErrorModel", "ErrorDetail"} {
 		delete(doc.Components.Schemas.Map(), unused) // huma's own, which never leave here
 	}
-	var err error
-	if a.spec, err = json.Marshal(doc); err != nil {
-		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
-	}
-	return a, nil
+	a.spec = sync.OnceValues(func() ([]byte, error) { return json.Marshal(doc) })
+	return a
 }
 
 // Register adds the APIs to a mux.
@@ -67,8 +67,14 @@ func (a *API) Register(mux *http.ServeMux) {
 }
 
 func (a *API) openAPI(w http.ResponseWriter, _ *http.Request) {
+	spec, err := a.spec()
+	if err != nil { // our own tables are wrong
+		a.cfg.Logger.Error("the OpenAPI document cannot be written", "error", err)
+		http.Error(w, "the document cannot be written; see the log", http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", mediaJSON)
-	_, _ = w.Write(a.spec)
+	_, _ = w.Write(spec)
 }
 
 // control serves the control API to who has the admin token.

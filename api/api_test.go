@@ -169,13 +169,12 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: store, keeper: keeper, clock: clk, feed: inspect.NewFeed(), played: &played{}, log: &bytes.Buffer{}}
 	w.rejections, err = inspect.OpenRejections(t.Context(), db, clk, slog.New(slog.DiscardHandler))
 	must(t, err)
-	w.api, err = api.New(api.Config{
+	w.api = api.New(api.Config{
 		Version: "test", Workspace: store, Tokens: keeper, Connectors: registry, Audiences: w.played, Profiles: w.played,
 		Epoch:      func(context.Context, uint32) (uint32, error) { return 3, nil },
 		Rejections: w.rejections, Quarantine: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed,
 		Clock: clk, Random: random, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	})
-	must(t, err)
 	mux := http.NewServeMux()
 	w.api.Register(mux)
 	w.server = httptest.NewServer(mux)

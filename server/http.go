@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -9,11 +10,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // httpServer puts every API behind one listener.
-func (s *Server) httpServer() (*http.Server, error) {
+func (s *Server) httpServer() *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, map[string]any{"status": "alive", "version": s.cfg.Version})
@@ -21,11 +23,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	if s.cfg.has(API) {
-		people, err := s.newAPI()
-		if err != nil {
-			return nil, err
-		}
-		people.Register(mux)
+		s.newAPI().Register(mux)
 	}
 	if s.manual != nil {
 		mux.HandleFunc("POST /api/test-clock", s.serveTestClock)
@@ -39,21 +37,34 @@ func (s *Server) httpServer() (*http.Server, error) {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
-	}, nil
+	}
 }
 
 // readyz answers 200 once the APIs answer. It does not wait for the backlog,
-// whose size it tells.
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+// whose size it tells: records that the loops have not reached, and outputs that
+// the destinations have not.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	status, code := "ready", http.StatusOK
 	if !s.ready.Load() {
 		status, code = "not ready", http.StatusServiceUnavailable
 	}
 	backlog := map[string]uint64{}
 	for _, sp := range s.allSpaces() {
-		backlog[sp.slug] = sp.backlog()
+		n, err := s.backlog(r.Context(), sp)
+		if err != nil {
+			status, code = "the store does not answer", http.StatusServiceUnavailable
+			s.cfg.Logger.Warn("the backlog cannot be read", "space", sp.slug, "error", err)
+		}
+		backlog[sp.slug] = n
 	}
-	answer(w, code, map[string]any{"status": status, "roles": s.cfg.Roles, "backlog": backlog})
+	deliveries := map[string]uint64{}
+	snap := s.workspace.Current()
+	for _, d := range s.delivery.Stats() {
+		if dest := snap.Destination(d.Destination); dest != nil {
+			deliveries[dest.Slug] = d.Backlog + uint64(d.Pending) + d.Counts.Waiting
+		}
+	}
+	answer(w, code, map[string]any{"status": status, "roles": s.cfg.Roles, "backlog": backlog, "deliveries": deliveries})
 }
 
 func answer(w http.ResponseWriter, code int, body any) {
@@ -64,7 +75,7 @@ func answer(w http.ResponseWriter, code int, body any) {
 
 // registerMetrics registers what the server itself knows.
 func (s *Server) registerMetrics() {
-	s.metrics.MustRegister(gauges{s})
+	s.metrics.MustRegister(gauges{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
 // gauges are numbers that are read when somebody asks.
@@ -82,9 +93,18 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	}
 	lost := prometheus.NewDesc("kith_rejections_lost_total", "Rejected messages that were not kept because too many came.", nil, nil)
 	out <- prometheus.MustNewConstMetric(lost, prometheus.CounterValue, float64(g.s.rejections.Lost()))
-	backlog := prometheus.NewDesc("kith_backlog_records", "Records of the raw log that wait for the loop.", []string{"space"}, nil)
+	gauge := func(name, help string, value float64, label, of string) {
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, []string{label}, nil), prometheus.GaugeValue, value, of)
+	}
 	for _, sp := range g.s.allSpaces() {
-		out <- prometheus.MustNewConstMetric(backlog, prometheus.GaugeValue, float64(sp.backlog()), sp.slug)
+		if n, err := g.s.backlog(context.Background(), sp); err == nil {
+			gauge("kith_backlog_records", "Records of the raw log that wait for the loop.", float64(n), "space", sp.slug)
+		}
+	}
+	for _, d := range g.s.delivery.Stats() {
+		gauge("kith_delivery_backlog_outputs", "Outputs that a destination has not read yet.", float64(d.Backlog), "destination", d.Destination)
+		gauge("kith_delivery_waiting_events", "Events that wait for a retry, or behind one of their profile.", float64(d.Counts.Waiting), "destination", d.Destination)
+		gauge("kith_delivery_dead_letters", "Dead letters that were not sent again since.", float64(d.Counts.Dead), "destination", d.Destination)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // newAPI puts the control API and the Profile API in front of the rooms.
-func (s *Server) newAPI() (*api.API, error) {
+func (s *Server) newAPI() *api.API {
 	return api.New(api.Config{
 		Version: s.cfg.Version, Workspace: s.workspace, Tokens: s.keeper, Connectors: s.connectors,
 		Audiences: audiences{s.desk()}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Epoch: s.epoch,

@@ -140,8 +140,8 @@ func (s *Server) open(ctx context.Context) error {
 		}
 	}
 	s.registerMetrics()
-	s.http, err = s.httpServer()
-	return err
+	s.http = s.httpServer()
+	return nil
 }
 
 // openData opens the store, the secrets and the tokens.
