@@ -349,13 +349,10 @@ func (h *history) post(to http.Handler, r request, within time.Duration) bool {
 func (h *history) send() {
 	for range 1 + h.dice.n(4) {
 		r := h.request()
-		within := patience
-		if h.failed() || h.faults.Load() > 0 {
-			within = impatience
-		}
+		within := h.patience()
 		ok := h.post(h.server.Handler(), r, within)
 		h.tell("%s %s: %v", r.path, r.body, ok)
-		if !ok && h.fired.Load() == 0 {
+		if !ok && within == patience {
 			h.t.Errorf("%s %s was not taken", r.path, r.body)
 		}
 	}

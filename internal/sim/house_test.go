@@ -39,8 +39,16 @@ var (
 // fails, something may have stopped for good: then impatience does.
 const (
 	patience   = 60 * time.Second
-	impatience = 300 * time.Millisecond
+	impatience = 500 * time.Millisecond
 )
+
+// patience is how long a request may take as things stand.
+func (h *house) patience() time.Duration {
+	if h.faults.Load() > 0 || h.failed() {
+		return impatience
+	}
+	return patience
+}
 
 // dice is a source of chance that goroutines share.
 type dice struct {
@@ -274,13 +282,11 @@ func (h *house) api(method, path string, body, out any) bool {
 	if body != nil {
 		text = must(json.Marshal(body))
 	}
-	within := patience
-	if h.faults.Load() > 0 || h.failed() {
-		within = impatience
-	}
+	within := h.patience()
 	code, answer := call(h.server.Handler(), within, method, "/api"+path, adminToken, string(text))
 	if code/100 != 2 {
-		if h.failed() && code >= 500 {
+		if within == impatience && code >= 500 {
+			h.fired.Add(1) // what it has done and what not is for the next process to find out
 			return false
 		}
 		h.t.Fatalf("%s %s %s: %d %s", method, path, text, code, answer)
