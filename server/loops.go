@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kith/activation"
+	"kith/commitlog"
 	"kith/computation"
 	"kith/event"
 	"kith/identity"
@@ -102,7 +103,7 @@ func (s *Server) stopLoops(drain bool) {
 	for _, sp := range s.allSpaces() {
 		if end := sp.raw.End(); drain && sp.loop != nil && end > 0 {
 			if err := sp.loop.Passed(ctx, end-1); err != nil {
-				s.cfg.Logger.Info("stopping with a backlog; the next start goes on with it", "space", sp.slug, "records", sp.backlog())
+				s.cfg.Logger.Info("stopping with a backlog; the next start goes on with it", "space", sp.slug)
 			}
 		}
 	}
@@ -114,11 +115,21 @@ func (s *Server) stopLoops(drain bool) {
 	loops.stop()
 }
 
-// backlog is how many records wait for the loop.
-func (sp *space) backlog() uint64 {
-	if sp.loop == nil {
-		return 0
+// backlog is how many records of a space wait for its loop, also for one that
+// runs elsewhere or later.
+func (s *Server) backlog(ctx context.Context, sp *space) (uint64, error) {
+	var next commitlog.Offset // first: the loop never passes an end it has not seen
+	if sp.loop != nil {
+		next = sp.loop.Position().Next
+	} else {
+		err := s.db.View(ctx, func(r kv.Reader) error {
+			position, err := pipeline.ReadPosition(r, sp.number, sp.epoch)
+			next = position.Next
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
 	}
-	next := sp.loop.Position().Next // first: the loop never passes an end it has not seen
-	return uint64(sp.raw.End() - next)
+	return uint64(sp.raw.End() - next), nil
 }

@@ -199,14 +199,17 @@ func TestRestartGoesOn(t *testing.T) {
 	for i := range 10 {
 		send(t, base, key, "track", fmt.Sprintf(`{"messageId":"m%d","userId":"u1","event":"Hello"}`, i))
 	}
-	stop()
-
-	s, base, stop = running(t, onDisk(dir))
-	seen(t, s, "admitted", 10)
 	var ready struct {
 		Status  string            `json:"status"`
 		Backlog map[string]uint64 `json:"backlog"`
 	}
+	if code := get(t, base+"/readyz", &ready); code != 200 || ready.Backlog["default"] < 10 {
+		t.Errorf("readyz of a server without loops: %d %+v", code, ready)
+	}
+	stop()
+
+	s, base, stop = running(t, onDisk(dir))
+	seen(t, s, "admitted", 10)
 	if code := get(t, base+"/readyz", &ready); code != 200 || ready.Status != "ready" || ready.Backlog["default"] != 0 {
 		t.Errorf("readyz %d %+v", code, ready)
 	}
@@ -440,7 +443,7 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`kith_backlog_records{space="default"} 0`, `stage="admitted"} 1`, "kith_collect_accepted_events_total 1"} {
+	for _, want := range []string{`kith_backlog_records{space="default"} 0`, "go_goroutines", `stage="admitted"} 1`, "kith_collect_accepted_events_total 1"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is missing", want)
 		}

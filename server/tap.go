@@ -27,22 +27,43 @@ func tail[T any](watched bool, all []T) []T {
 	return all
 }
 
-// counts gathers what is counted together.
-type counts map[inspect.Count]uint64
-
-func (c counts) add(stage inspect.Stage, source, destination string) {
-	c[inspect.Count{Stage: stage, Source: source, Destination: destination}]++
+// counts gathers what is counted together. What follows each other is mostly of
+// one kind, so a kind costs a look-up only where it changes.
+type counts struct {
+	kind inspect.Count
+	run  uint64 // of kind, not in all yet
+	all  map[inspect.Count]uint64
 }
 
-func (s *Server) count(c counts) {
-	for k, n := range c {
+func (c *counts) add(stage inspect.Stage, source, destination string) {
+	if c.run > 0 && c.kind.Stage == stage && c.kind.Source == source && c.kind.Destination == destination {
+		c.run++
+		return
+	}
+	c.flush()
+	c.kind, c.run = inspect.Count{Stage: stage, Source: source, Destination: destination}, 1
+}
+
+func (c *counts) flush() {
+	if c.run > 0 {
+		if c.all == nil {
+			c.all = map[inspect.Count]uint64{}
+		}
+		c.all[c.kind] += c.run
+		c.run = 0
+	}
+}
+
+func (s *Server) count(c *counts) {
+	c.flush()
+	for k, n := range c.all {
 		s.feed.Count(k.Stage, k.Source, k.Destination, n)
 	}
 }
 
 // tapAccepted shows what collect has made durable.
 func (s *Server) tapAccepted(number uint32, records []event.Record) {
-	c := counts{}
+	c := &counts{}
 	for i := range records {
 		c.add(inspect.Accepted, records[i].Source, "")
 	}
@@ -112,7 +133,7 @@ func stageOf(v pipeline.VerdictCode) inspect.Stage {
 
 // tapCommitted shows what a batch of a loop did.
 func (s *Server) tapCommitted(done pipeline.Committed) {
-	c := counts{}
+	c := &counts{}
 	for _, r := range done.Records {
 		if r.Kind == event.KindEvent {
 			c.add(stageOf(r.Verdict.Code), r.Head.Source, "")
@@ -162,7 +183,7 @@ func (s *Server) tapCommitted(done pipeline.Committed) {
 
 // tapDelivery shows what became of attempts.
 func (s *Server) tapDelivery(reports []delivery.Report) {
-	c := counts{}
+	c := &counts{}
 	for i := range reports {
 		c.add(stageOfStatus(reports[i].Status), "", reports[i].Destination)
 	}
