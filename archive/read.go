@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"sync"
 
@@ -21,9 +22,12 @@ type Archive struct {
 	size int
 }
 
-// hotBytes bounds the unpacked blocks that Archive keeps for the readers that
+// These bound the unpacked blocks that Archive keeps for the readers that
 // follow the head of the log.
-const hotBytes = 64 << 20
+const (
+	hotBytes     = 64 << 20
+	maxHotBlocks = 512
+)
 
 // New returns the archive over db and the raw logs of the spaces.
 func New(db kv.DB, raw func(space uint32) (commitlog.Log, error)) *Archive {
@@ -129,10 +133,14 @@ func (a *Archive) unpack(ctx context.Context, space uint32, blk commitlog.Block)
 			}
 			e := Entry{Offset: blk.First + commitlog.Offset(i), Head: records[i].Head, Body: records[i].Body}
 			run.judge(&e)
+			if e.Verdict.Body != nil { // the run, which covers other blocks too, is not kept
+				e.Verdict.Body = bytes.Clone(e.Verdict.Body)
+				e.Body = e.Verdict.Body
+			}
 			h.heads = append(h.heads, e.Head)
 			h.bodies = append(h.bodies, e.Body)
 			h.verdicts = append(h.verdicts, e.Verdict)
-			h.bytes += len(e.Body) + 256
+			h.bytes += len(records[i].Body) + len(e.Verdict.Body) + 256
 		}
 		return nil
 	})
@@ -142,9 +150,14 @@ func (a *Archive) unpack(ctx context.Context, space uint32, blk commitlog.Block)
 func (a *Archive) keep(h *hotBlock) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for _, other := range a.hot {
+		if other.space == h.space && other.first == h.first {
+			return // somebody else has missed it at the same time
+		}
+	}
 	a.hot = append([]*hotBlock{h}, a.hot...)
 	a.size += h.bytes
-	for a.size > hotBytes && len(a.hot) > 1 {
+	for (a.size > hotBytes || len(a.hot) > maxHotBlocks) && len(a.hot) > 1 {
 		last := a.hot[len(a.hot)-1]
 		a.hot = a.hot[:len(a.hot)-1]
 		a.size -= last.bytes

@@ -130,7 +130,7 @@ func decodeProfiles(first commitlog.Offset, value []byte) (*profileRun, error) {
 	if f.Byte() != profileFormat {
 		return nil, errRun
 	}
-	n := f.Count(1 << 24)
+	n := f.Count(len(value) / 2) // a record takes two bytes or more
 	list := make([]event.ProfileID, 1, 1+len(value)/16)
 	for range f.Count(len(value)) {
 		var p event.ProfileID

@@ -28,6 +28,9 @@ func (a *Archive) Scan(ctx context.Context, space, epoch uint32, from, to commit
 			return err
 		}
 		for _, blk := range blocks {
+			if blk.First >= to {
+				return nil
+			}
 			entries, passed, err := a.entries(ctx, space, epoch, blk, want)
 			if err != nil {
 				return err
