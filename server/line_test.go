@@ -249,3 +249,37 @@ func TestParseAdvance(t *testing.T) {
 		}
 	}
 }
+
+// TestStopEndsStreams stops a server while somebody watches: the stream ends at
+// once, instead of holding the stop up until its time is over.
+func TestStopEndsStreams(t *testing.T) {
+	cfg := inMemory()
+	_, base, stop := running(t, cfg)
+	c, err := client.New(base, "test-token", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- c.Stream(t.Context(), "/live?recent=1", func(client.Message) error {
+			close(opened)
+			return nil
+		})
+	}()
+	if err := c.Send(t.Context(), "nobody's key", "track", map[string]string{"userId": "u1", "event": "Hello"}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-opened:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > stopRequests/2 {
+		t.Errorf("the stop took %v", took)
+	}
+	if err := <-ended; err == nil {
+		t.Error("the watcher was not told")
+	}
+}
