@@ -89,7 +89,7 @@ func New(t T, db kv.DB, stages ...pipeline.Stage) *Row {
 func (r *Row) start(stages []pipeline.Stage) {
 	ctx, cancel := context.WithCancel(context.Background())
 	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
-		DB: r.DB, Raw: r.raw, Resolved: r.resolved, Clock: r.Clock, Random: rand.NewChaCha8([32]byte{8}), Snapshots: r.snapshots,
+		DB: r.DB, Raw: r.raw, Resolved: r.resolved, Clock: r.Clock, Random: &guarded{chance: rand.NewChaCha8([32]byte{8})}, Snapshots: r.snapshots,
 		Stages: stages, Recorder: r.Archive, Space: Space, Epoch: Epoch, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -104,6 +104,19 @@ func (r *Row) start(stages []pipeline.Stage) {
 			r.t.Errorf("the loop ended with: %v", err)
 		}
 	}
+}
+
+// guarded is chance that the loop and a test may both draw from.
+type guarded struct {
+	mu     sync.Mutex
+	chance *rand.ChaCha8
+}
+
+// Read implements io.Reader.
+func (g *guarded) Read(b []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.chance.Read(b)
 }
 
 // Restart stops the loop, whatever it is at, and starts another over the given
