@@ -35,7 +35,7 @@ func (c *demoCommand) Run(r *run) (err error) {
 		}
 	}
 	cfg := r.Base
-	cfg.Data, cfg.Listen, cfg.Version, cfg.Notes = c.Data, c.Listen, r.Version, r.Stderr
+	cfg.Data, cfg.Listen, cfg.Version, cfg.Notes = c.Data, c.Listen, r.Version, discard{}
 	cfg.Logger = r.logger(slog.LevelWarn)
 	if cfg.EgressAllow, err = egress.ParseAllow("127.0.0.0/8"); err != nil {
 		return err
@@ -46,6 +46,7 @@ func (c *demoCommand) Run(r *run) (err error) {
 	}
 	err = running(r.ctx, cfg, func(base string) error {
 		where.URL = base
+		fmt.Fprintf(r.Stderr, "kith %s listens on %s for the demo (data: %s)\n", r.Version, base, c.Data)
 		server, err := (&remote{Server: base, Data: c.Data}).client()
 		if err != nil {
 			return err
