@@ -112,7 +112,7 @@ func (w *world) settled() {
 				if err != nil {
 					return err
 				}
-				busy = busy || (w.snap.Audiences[i].Enabled && s.State != computation.Live)
+				busy = busy || (w.snap.Audiences[i].Enabled && (s.State != computation.Live || s.Announcing))
 			}
 			return nil
 		})

@@ -12,7 +12,8 @@ import (
 // options.filterByExternalIds).
 var defaultTypes = []string{"user_id", "email", "android.idfa", "ios.idfa"}
 
-// connection is one audience connected to one enabled destination.
+// connection is one audience connected to one enabled destination, with
+// something that goes out.
 type connection struct {
 	pair
 	audience    *workspace.Audience
@@ -49,7 +50,7 @@ func planOf(s *workspace.Snapshot, space uint32) *plan {
 }
 
 // connectionsOf returns an audience's connections to destinations that are
-// enabled.
+// enabled, those without an enabled activation left out.
 func connectionsOf(s *workspace.Snapshot, a *workspace.Audience) []*connection {
 	types := a.Options.FilterByExternalIDs
 	if len(types) == 0 {
@@ -70,7 +71,9 @@ func connectionsOf(s *workspace.Snapshot, a *workspace.Audience) []*connection {
 				c.activations = append(c.activations, act)
 			}
 		}
-		all = append(all, c)
+		if c.plain || len(c.activations) > 0 { // what is not sent is not told
+			all = append(all, c)
+		}
 	}
 	return all
 }

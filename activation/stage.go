@@ -142,6 +142,9 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 			if was, told := known[c.pair]; (told && was == member) || (!told && !member) {
 				continue
 			}
+			if !member && !decided(outcome, c.pair.audience) {
+				continue
+			}
 			a := announcement{
 				connection: c, space: r.Snapshot.SpaceByNumber(p.batch.Space).ID, identifier: id.Identifier,
 				member: member, at: r.At, cause: cause(r), run: run,
@@ -158,6 +161,18 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 		}
 	}
 	return nil
+}
+
+// decided reports whether somebody who is not among an audience's members has
+// left it: of one that is disabled, or that is computed anew after it was,
+// nobody can say.
+func decided(outcome *computation.Outcome, audience string) bool {
+	for i := range outcome.Changes {
+		if outcome.Changes[i].Audience.ID == audience {
+			return true
+		}
+	}
+	return outcome.Live(audience)
 }
 
 // candidates returns the connections that may have to be told something under
@@ -265,15 +280,25 @@ func pending(r kv.Reader, space uint32) ([]waiting, error) {
 		if err != nil {
 			return nil, err
 		}
-		parts, f := kv.PartsAfter(p.Key, stem), kv.FieldsOf(p.Value)
-		known := f.Byte() == pendingFormat
-		w := waiting{pair: pair{audience: parts.String(), destination: parts.String()}, snapshot: f.Uvarint()}
-		if !known || !parts.OK() || !f.OK() {
+		parts := kv.PartsAfter(p.Key, stem)
+		w := waiting{pair: pair{audience: parts.String(), destination: parts.String()}}
+		if w.snapshot, err = decodePending(p.Value); err != nil || !parts.OK() {
 			return nil, errTold
 		}
 		all = append(all, w)
 	}
 	return all, nil
+}
+
+// decodePending returns the number of the snapshot that made a connection.
+func decodePending(value []byte) (uint64, error) {
+	f := kv.FieldsOf(value)
+	known := f.Byte() == pendingFormat
+	snapshot := f.Uvarint()
+	if !known || !f.OK() {
+		return 0, errTold
+	}
+	return snapshot, nil
 }
 
 // Waiting returns how many connections of a space wait for their first sync to

@@ -1,11 +1,14 @@
 package activation
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"kith/event"
+	"kith/fault"
 	"kith/identity"
 	"kith/job"
 	"kith/kv"
@@ -47,19 +50,24 @@ type Syncs struct {
 	db      kv.DB
 	members Members
 	loop    func(space uint32) (Loop, error)
-	wake    chan uint32
+
+	mu        sync.Mutex
+	connected map[uint32]bool // spaces to look at
+	wake      chan struct{}   // holds one when connected is not empty
 }
 
 // NewSyncs returns the syncs of all spaces; loop gives a space's loop.
 func NewSyncs(db kv.DB, members Members, loop func(space uint32) (Loop, error)) *Syncs {
-	return &Syncs{db: db, members: members, loop: loop, wake: make(chan uint32, 64)}
+	return &Syncs{db: db, members: members, loop: loop, connected: map[uint32]bool{}, wake: make(chan struct{}, 1)}
 }
 
-// Connected says that a space has a new connection. It never blocks: what it
-// cannot say now is found at the next start or with the next connection.
+// Connected says that a space has a new connection. It never blocks.
 func (s *Syncs) Connected(space uint32) {
+	s.mu.Lock()
+	s.connected[space] = true
+	s.mu.Unlock()
 	select {
-	case s.wake <- space:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
@@ -74,9 +82,15 @@ func (s *Syncs) Run(ctx context.Context, jobs *job.Jobs, spaces ...uint32) error
 	}
 	for {
 		select {
-		case space := <-s.wake:
-			if err := s.start(ctx, jobs, space); err != nil && ctx.Err() == nil {
-				return err
+		case <-s.wake:
+			s.mu.Lock()
+			found := s.connected
+			s.connected = map[uint32]bool{}
+			s.mu.Unlock()
+			for space := range found {
+				if err := s.start(ctx, jobs, space); err != nil && ctx.Err() == nil {
+					return err
+				}
 			}
 		case <-ctx.Done():
 			return nil
@@ -89,6 +103,7 @@ type syncParams struct {
 	Space       uint32 `json:"space"`
 	Audience    string `json:"audience"`
 	Destination string `json:"destination"`
+	Snapshot    uint64 `json:"snapshot"` // that made the connection
 }
 
 func (s *Syncs) start(ctx context.Context, jobs *job.Jobs, space uint32) error {
@@ -100,13 +115,17 @@ func (s *Syncs) start(ctx context.Context, jobs *job.Jobs, space uint32) error {
 	if err != nil {
 		return fmt.Errorf("connections that wait for their first sync: %w", err)
 	}
-	for _, p := range all {
-		id := fmt.Sprintf("sync/%d/%s/%s/%d", space, p.audience, p.destination, p.snapshot)
-		if err := jobs.Start(ctx, SyncKind, id, syncParams{space, p.audience, p.destination}); err != nil {
+	for _, w := range all {
+		if err := s.begin(ctx, jobs, space, w); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *Syncs) begin(ctx context.Context, jobs *job.Jobs, space uint32, w waiting) error {
+	id := fmt.Sprintf("sync/%d/%s/%s/%d", space, w.audience, w.destination, w.snapshot)
+	return jobs.Start(ctx, SyncKind, id, syncParams{space, w.audience, w.destination, w.snapshot})
 }
 
 // Pending returns how many connections of a space have not had their first sync
@@ -120,10 +139,15 @@ func Pending(r kv.Reader, space uint32) (int, error) {
 func (s *Syncs) Kind() job.Kind { return job.Kind{Name: SyncKind, Run: s.run} }
 
 // syncCursor is how far a sync has come: first the members, then those who
-// were told of a membership that has ended while nobody listened.
+// were told of a membership that has ended while nobody listened. The place in
+// the second half is an identifier, which must not rest in a job: after a
+// restart that half begins again.
 type syncCursor struct {
 	Member event.ProfileID `json:"member"`
-	Told   []byte          `json:"told,omitempty"` // the last key looked at; set in the second half
+	Second bool            `json:"second,omitempty"`
+	Done   uint64          `json:"done"` // profiles looked at
+
+	told []byte // the last key looked at in the second half; nil at its beginning
 }
 
 func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
@@ -141,7 +165,6 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 	if err != nil {
 		return err
 	}
-	var done uint64
 	for {
 		people, more, err := s.next(ctx, loop.Epoch(), params, &at)
 		if err != nil {
@@ -150,12 +173,12 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 		if err := s.reconcile(ctx, loop, h.ID(), people); err != nil {
 			return err
 		}
-		done += uint64(len(people))
+		at.Done += uint64(len(people))
 		cursor, err := json.Marshal(at)
 		if err != nil {
 			return fmt.Errorf("cursor of %s: %w", h.ID(), err)
 		}
-		if err := h.Save(ctx, cursor, done, 0); err != nil {
+		if err := h.Save(ctx, cursor, at.Done, 0); err != nil {
 			return err
 		}
 		if !more {
@@ -163,14 +186,22 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 		}
 	}
 	return loop.Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
-		return b.Tx.Delete(pendingKey(params.Space, pair{params.Audience, params.Destination}))
+		key := pendingKey(params.Space, pair{params.Audience, params.Destination})
+		value, err := b.Tx.Get(key)
+		if err != nil || value == nil {
+			return err
+		}
+		if made, err := decodePending(value); err != nil || made != params.Snapshot {
+			return err // the connection was broken and made again: another sync's
+		}
+		return b.Tx.Delete(key)
 	})
 }
 
 // next returns the next profiles to look at and moves the cursor behind them.
 func (s *Syncs) next(ctx context.Context, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, more bool, err error) {
 	err = s.db.View(ctx, func(r kv.Reader) error {
-		if at.Told == nil {
+		if !at.Second {
 			if people, err = s.members.Members(r, params.Space, epoch, params.Audience, at.Member, syncChunk); err != nil {
 				return err
 			}
@@ -178,7 +209,7 @@ func (s *Syncs) next(ctx context.Context, epoch uint32, params syncParams, at *s
 				at.Member = people[len(people)-1]
 			}
 			if len(people) < syncChunk {
-				at.Told = toldStem(params.Space)
+				at.Second = true
 			}
 			more = true
 			return nil
@@ -196,14 +227,18 @@ func (s *Syncs) stale(r kv.Reader, epoch uint32, params syncParams, at *syncCurs
 	stem := toldStem(params.Space)
 	graph := identity.NewReader(r, params.Space, epoch)
 	looked := 0
-	for p, err := range r.Scan(kv.Range{From: append(at.Told[:len(at.Told):len(at.Told)], 0), To: kv.PrefixEnd(stem)}) {
+	from := []byte(stem)
+	if at.told != nil {
+		from = append(bytes.Clone(at.told), 0)
+	}
+	for p, err := range r.Scan(kv.Range{From: from, To: kv.PrefixEnd(stem)}) {
 		if err != nil {
 			return nil, false, err
 		}
 		if looked++; looked > 4*syncChunk || len(people) == syncChunk {
 			return people, true, nil
 		}
-		at.Told = append([]byte{}, p.Key...)
+		at.told = bytes.Clone(p.Key)
 		known, err := decodeTold(p.Value)
 		if err != nil {
 			return nil, false, err
@@ -224,12 +259,12 @@ func (s *Syncs) stale(r kv.Reader, epoch uint32, params syncParams, at *syncCurs
 }
 
 // reconcile has the loop compare what each of the profiles is with what was
-// told of it.
+// told of it, in as many transactions as what is to be said of them takes.
 func (s *Syncs) reconcile(ctx context.Context, loop Loop, run string, people []event.ProfileID) error {
 	if len(people) == 0 {
 		return nil
 	}
-	return loop.Do(ctx, func(_ *pipeline.Batch, step func(*pipeline.Record) error) error {
+	err := loop.Do(ctx, func(_ *pipeline.Batch, step func(*pipeline.Record) error) error {
 		for _, p := range people {
 			if err := step(&pipeline.Record{Profile: p, Work: Sync{Run: run}}); err != nil {
 				return err
@@ -237,4 +272,11 @@ func (s *Syncs) reconcile(ctx context.Context, loop Loop, run string, people []e
 		}
 		return nil
 	})
+	if half := len(people) / 2; half > 0 && fault.Is(err, fault.Invalid) {
+		if err := s.reconcile(ctx, loop, run, people[:half]); err != nil {
+			return err
+		}
+		return s.reconcile(ctx, loop, run, people[half:])
+	}
+	return err
 }

@@ -34,6 +34,17 @@ type Announce struct {
 	builds []uint32
 }
 
+// Live reports whether an audience is live: else nobody can say who is a member
+// and who is not.
+func (o *Outcome) Live(audience string) bool {
+	for _, b := range o.pass.graph.registry.Builds {
+		if b.State == live && b.Audience.ID == audience {
+			return true
+		}
+	}
+	return false
+}
+
 // Memberships returns the audiences that are live, by id, of which the profile
 // is a member (true) or was one and has left (false). It answers as of the
 // record, until the next one is handled.

@@ -1,0 +1,162 @@
+package activation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"kith/clock"
+	"kith/event"
+	"kith/fault"
+	"kith/job"
+	"kith/kv"
+	"kith/kv/memkv"
+	"kith/pipeline"
+)
+
+// TestNoWakeIsLost has one space connect often and then another once, before
+// anybody listens.
+func TestNoWakeIsLost(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	db := memkv.New()
+	err := db.Update(ctx, pipeline.Fence(2, 0), kv.Durable, func(tx kv.Tx) error {
+		return tx.Set(pendingKey(2, pair{"aud", "dest"}), kv.Value{pendingFormat}.Uvarint(7))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	syncs := NewSyncs(db, nil, func(uint32) (Loop, error) { return nil, errors.New("no loop") })
+	jobs := job.New(db, clock.System{}, slog.New(slog.DiscardHandler), syncs.Kind())
+	for range 200 {
+		syncs.Connected(1)
+	}
+	syncs.Connected(2)
+	ended := make(chan error, 1)
+	go func() { ended <- syncs.Run(ctx, jobs) }()
+	for {
+		all, err := jobs.List(ctx)
+		if err != nil {
+			t.Fatalf("no job was started for the second space: %v", err)
+		}
+		if len(all) == 1 && all[0].ID == "sync/2/aud/dest/7" {
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// narrow is a loop whose transactions take only so many profiles.
+type narrow struct {
+	most int
+	seen []event.ProfileID
+}
+
+func (*narrow) Epoch() uint32 { return 0 }
+
+func (n *narrow) Do(_ context.Context, fn pipeline.Work) error {
+	var seen []event.ProfileID
+	err := fn(nil, func(r *pipeline.Record) error {
+		seen = append(seen, r.Profile)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(seen) > n.most:
+		return fault.New(fault.Invalid, "the transaction is too large")
+	}
+	n.seen = append(n.seen, seen...)
+	return nil
+}
+
+// TestMoreThanATransactionTakes syncs profiles of which much is to be said.
+func TestMoreThanATransactionTakes(t *testing.T) {
+	people := make([]event.ProfileID, syncChunk)
+	for i := range people {
+		people[i] = event.ProfileID{byte(i >> 8), byte(i)}
+	}
+	s := &Syncs{}
+	loop := &narrow{most: 60}
+	if err := s.reconcile(t.Context(), loop, "run", people); err != nil {
+		t.Fatal(err)
+	}
+	if len(loop.seen) != len(people) {
+		t.Fatalf("%d profiles were reconciled, want %d", len(loop.seen), len(people))
+	}
+	for i := range people {
+		if loop.seen[i] != people[i] {
+			t.Fatalf("profile %d came out of order", i)
+		}
+	}
+	if err := s.reconcile(t.Context(), &narrow{}, "run", people); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a profile that never fits: %v", err)
+	}
+}
+
+// store is a loop that commits to a store, and lists nobody.
+type store struct{ kv.DB }
+
+func (store) Epoch() uint32 { return 0 }
+
+func (s store) Do(ctx context.Context, fn pipeline.Work) error {
+	return s.Update(ctx, pipeline.Fence(1, 0), kv.Durable, func(tx kv.Tx) error {
+		return fn(&pipeline.Batch{Tx: tx, Space: 1}, func(*pipeline.Record) error { return nil })
+	})
+}
+
+func (store) Members(kv.Reader, uint32, uint32, string, event.ProfileID, int) ([]event.ProfileID, error) {
+	return nil, nil
+}
+
+// TestSyncEndsWhatItBegan has a connection made anew, by a later snapshot,
+// before the sync of the earlier one has ended: the later one still waits.
+func TestSyncEndsWhatItBegan(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	db := memkv.New()
+	syncs := NewSyncs(db, store{db}, func(uint32) (Loop, error) { return store{db}, nil })
+	jobs := job.New(db, clock.System{}, slog.New(slog.DiscardHandler), syncs.Kind())
+	ended := make(chan error, 1)
+	go func() { ended <- jobs.Run(ctx) }()
+	connection := pair{"aud", "dest"}
+	for _, snapshot := range []uint64{5, 7} {
+		err := db.Update(ctx, pipeline.Fence(1, 0), kv.Durable, func(tx kv.Tx) error {
+			return tx.Set(pendingKey(1, connection), kv.Value{pendingFormat}.Uvarint(7))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syncs.begin(ctx, jobs, 1, waiting{connection, snapshot}); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			all, err := jobs.List(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(all, func(s job.Status) bool { return s.State == job.Running }) {
+				break
+			}
+		}
+		var left []waiting
+		if err := db.View(ctx, func(r kv.Reader) (err error) {
+			left, err = pending(r, 1)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if want := snapshot == 5; want != (len(left) == 1) {
+			t.Errorf("after the sync of snapshot %d wait %v", snapshot, left)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
