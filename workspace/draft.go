@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"kith/fault"
 )
@@ -157,9 +158,23 @@ func FreeSlug(name string, taken func(slug string) bool) string {
 	return slug
 }
 
-// AudienceKey returns the key of an audience of that name: its snake_case
-// (sheet unify_engage_privacy §2.4).
-func AudienceKey(name string) string { return words(name, '_') }
+// AudienceKey returns the key of an audience of that name: its snake_case, by
+// the rules that Segment has for names in warehouses (sheets
+// unify_engage_privacy §2.4, connections_protocols §4.1): a capital after a
+// small letter begins a word, runs of capitals and digits are one. Letters
+// beyond ASCII, which Segment drops, are kept.
+func AudienceKey(name string) string {
+	var spaced strings.Builder
+	small := false
+	for _, r := range name {
+		if small && unicode.IsUpper(r) {
+			spaced.WriteByte(' ')
+		}
+		small = unicode.IsLower(r)
+		spaced.WriteRune(r)
+	}
+	return words(spaced.String(), '_')
+}
 
 func slugOf(name string) string {
 	s := words(name, '-')

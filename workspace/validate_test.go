@@ -159,7 +159,8 @@ func TestProblemsAreBounded(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	for name, want := range map[string]string{
-		"First-time shopper": "first_time_shopper", "  VIP  ": "vip", "60 days+": "60_days", "Gäste": "gäste", "WiFi Guests (all)": "wifi_guests_all",
+		"First-time shopper": "first_time_shopper", "  VIP  ": "vip", "60 days+": "60_days", "Gäste": "gäste", "WiFi Guests (all)": "wi_fi_guests_all",
+		"CStringRef": "cstring_ref", "samPLE": "sam_ple", "2FA Enabled": "2fa_enabled", "f_pX9": "f_p_x9", "already_snake_1": "already_snake_1",
 	} {
 		if got := workspace.AudienceKey(name); got != want {
 			t.Errorf("key of %q: %q, want %q", name, got, want)
