@@ -1,20 +1,18 @@
 package sim
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
 	"kith/archive"
 	"kith/commitlog"
 	"kith/computation"
-	"kith/destination"
 	"kith/event"
 	"kith/identity"
 	"kith/internal/sim/model"
@@ -185,7 +183,7 @@ func (h *history) checkProfile(l *look, graph identity.Reader, world *model.Worl
 	for name, value := range page.Traits {
 		traits[name] = string(value)
 	}
-	if diff := cmp.Diff(want.Traits(kind), traits); diff != "" {
+	if diff := gocmp.Diff(want.Traits(kind), traits); diff != "" {
 		h.t.Errorf("the traits of %s (-want +got):\n%s", who, diff)
 	}
 
@@ -210,7 +208,7 @@ func (h *history) same(what string, want, got []string) {
 	want, got = append([]string{}, want...), append([]string{}, got...)
 	slices.Sort(want)
 	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		h.t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }
@@ -297,7 +295,7 @@ func (h *history) checkTold(l *look, world *model.World, when string) {
 	known := l.told(h)
 	seen := map[string]bool{}
 	balance := map[string]int{}              // "audience destination form" → entries less exits
-	sequences := map[string][]announcement{} // "audience destination identifier", of identify calls
+	sequences := map[string][]announcement{} // "audience destination identifier", of identify calls; and of all identifiers together
 	for _, o := range l.outputs {
 		m := o.Message
 		if m == nil {
@@ -323,6 +321,9 @@ func (h *history) checkTold(l *look, world *model.World, when string) {
 			balance[pair+" "+form]++
 		} else {
 			balance[pair+" "+form]--
+		}
+		if form == "identify" {
+			sequences[pair] = append(sequences[pair], announcement{o.At, value.Bool()})
 		}
 		if id := announcedAs(b, h.typesOf(m.Computation)); id != "" && form == "identify" {
 			s := sequences[pair+" "+id]
@@ -408,25 +409,51 @@ func announcedAs(body gjson.Result, types []string) string {
 func (h *history) checkSequences(l *look, got map[string][]announcement) {
 	for i := range h.made {
 		a := &h.made[i]
-		if !h.steady(a) || len(a.types) == 0 {
+		if !h.steady(a) {
 			continue
 		}
 		x := l.now.Audience(a.id)
-		m := l.audience(x)
-		want := h.expect(l, m, a.types)
+		types := a.types
+		if len(types) == 0 {
+			types = []string{"user_id", "email"}
+		}
+		want := h.expect(l, l.audience(x), types)
+		all := []announcement{}
+		for _, list := range want {
+			all = append(all, list...)
+		}
 		for _, to := range a.to {
-			for id, list := range want {
-				h.seen.Sequences++
-				if diff := cmp.Diff(list, got[a.id+" "+to+" "+id], cmp.AllowUnexported(announcement{})); diff != "" {
-					h.t.Errorf("%s was told of %s in %s (%s) (-want +got):\n%s", to, id, a.key, x.Query, diff)
-				}
+			h.sameSequence(a.id+" "+to, x, inOrder(all), inOrder(got[a.id+" "+to]))
+			if len(a.types) == 0 {
+				continue // whom a message is about cannot be told
 			}
-			for what := range got {
-				if id, ok := strings.CutPrefix(what, a.id+" "+to+" "); ok && want[id] == nil {
-					h.t.Errorf("%s was told of %s in %s (%s), who was never in it", to, id, a.key, x.Query)
-				}
+			for id, list := range want {
+				h.sameSequence(a.id+" "+to+" "+id, x, list, got[a.id+" "+to+" "+id])
 			}
 		}
+	}
+}
+
+// inOrder puts announcements about several identifiers in one order.
+func inOrder(list []announcement) []announcement {
+	list = append([]announcement{}, list...)
+	slices.SortFunc(list, func(a, b announcement) int {
+		if a.at != b.at || a.member == b.member {
+			return cmp.Compare(a.at, b.at)
+		}
+		if a.member {
+			return 1
+		}
+		return -1
+	})
+	return list
+}
+
+func (h *history) sameSequence(what string, a *workspace.Audience, want, got []announcement) {
+	h.t.Helper()
+	h.seen.Sequences++
+	if diff := gocmp.Diff(want, got, gocmp.AllowUnexported(announcement{})); diff != "" {
+		h.t.Errorf("what was told of %s (%s: %s) (-want +got):\n%s", what, a.Key, a.Query, diff)
 	}
 }
 
@@ -505,175 +532,4 @@ func edgesOf(r model.Record, m *model.Audience) (edges []int64) {
 		edges = append(edges, edgesOf(r, other)...)
 	}
 	return edges
-}
-
-// --- delivery
-
-// unit is an output that a destination is to have, once or more often.
-type unit struct {
-	output   *pipeline.Output
-	offset   int
-	times    int // subscriptions that match
-	receipts []receipt
-}
-
-// checkDelivery compares what a destination has had with what it was to have.
-func (h *history) checkDelivery(l *look, o *outletInfo) {
-	units, order, filtered := map[string]*unit{}, []*unit{}, 0
-	accepted := 0
-	for i := int(o.first); i < len(l.outputs); i++ {
-		out := &l.outputs[i]
-		u := &unit{output: out, offset: i}
-		id := ""
-		switch {
-		case out.Event != nil:
-			id = out.Event.MessageID
-			u.times = o.passes(out.Event, l.raw[out.Event.Offset].Body)
-		case out.Message != nil && out.Message.Destination == o.id:
-			id, u.times = out.Message.MessageID, 1
-		default:
-			continue
-		}
-		if u.times == 0 {
-			filtered++
-			accepted++
-			continue
-		}
-		accepted += u.times
-		units[id] = u
-		order = append(order, u)
-	}
-	list := h.sink.receipts(o.name)
-	for i := range list {
-		r := list[i]
-		u := units[r.messageID]
-		if u == nil {
-			h.t.Errorf("%s received what it was not to have: %v", o.name, r)
-			continue
-		}
-		h.seen.Received++
-		if r.status != destination.Delivered {
-			h.seen.Retried++
-		}
-		u.receipts = append(u.receipts, r)
-	}
-	var letters struct {
-		DeadLetters []struct{ ID, MessageID string }
-	}
-	h.api("GET", "/destinations/"+o.id+"/dead-letters?pagination%5Bcount%5D=100", nil, &letters)
-	dead := map[string]int{}
-	for _, d := range letters.DeadLetters {
-		dead[d.MessageID]++
-		h.seen.Dead++
-		if units[d.MessageID] == nil {
-			h.t.Errorf("%s has the dead letter %s, which it was not to have", o.name, d.MessageID)
-		}
-	}
-	missing := 0
-	for id, u := range units {
-		delivered := 0
-		for _, r := range u.receipts {
-			if r.status == destination.Delivered {
-				delivered++
-			}
-		}
-		missing += max(0, u.times-delivered-dead[id])
-	}
-	for _, s := range h.server.Destinations() {
-		if s.Destination != o.id || !o.enabled {
-			continue
-		}
-		c := s.Counts
-		if missing > int(c.Waiting) {
-			h.t.Errorf("%s: %d outputs are neither delivered nor dead, and %d wait: %s", o.name, missing, c.Waiting, describe(units, dead))
-		}
-		if int(c.Accepted()) != accepted || int(c.AllFiltered()) != filtered || int(c.Dead) > len(letters.DeadLetters) || int(c.Dead+c.Waiting) < len(letters.DeadLetters) || s.Backlog != 0 || s.Pending != 0 {
-			h.t.Errorf("%s: accepted %d, want %d; filtered %d, want %d; dead %d, %d letters; delivered %d, waiting %d; %+v", o.name,
-				c.Accepted(), accepted, c.AllFiltered(), filtered, c.Dead, len(letters.DeadLetters), c.Delivered, c.Waiting, s)
-		}
-	}
-	h.checkOrder(o, order)
-}
-
-func describe(units map[string]*unit, dead map[string]int) (text string) {
-	for id, u := range units {
-		if len(u.receipts) == 0 && dead[id] == 0 {
-			text += fmt.Sprintf("\n  %s at %d %s", id, u.offset, must(json.Marshal(u.output)))
-		}
-	}
-	return text
-}
-
-// passes returns for how many subscriptions an event goes to a destination.
-func (o *outletInfo) passes(e *pipeline.Resolved, body []byte) int {
-	if e.Source != o.source {
-		return 0
-	}
-	if in := gjson.GetBytes(body, "integrations"); in.IsObject() {
-		all, fake := in.Get("All"), in.Get("Fake")
-		if fake.Exists() && !fake.Bool() || !fake.Exists() && all.Exists() && !all.Bool() {
-			return 0
-		}
-	}
-	if len(o.triggers) == 0 {
-		return 1
-	}
-	n := 0
-	for _, t := range o.triggers {
-		if triggers[t].match(e.Type.String(), e.Name) {
-			n++
-		}
-	}
-	return n
-}
-
-// maxAge is how long an event is tried.
-const maxAge = 4 * 60 * 60 * 1000
-
-// checkOrder holds the first delivery of each output against the order of its
-// profile: it comes when those before it are delivered, refused or given up.
-func (h *history) checkOrder(o *outletInfo, order []*unit) {
-	people := map[event.ProfileID][]*unit{}
-	for _, u := range order {
-		p := u.output.Profile
-		if p.IsZero() || len(u.receipts) == 0 {
-			if !p.IsZero() {
-				people[p] = append(people[p], u)
-			}
-			continue
-		}
-		for _, before := range people[p] {
-			if before != u && !before.done(u.receipts[0]) {
-				h.t.Errorf("%s had the output %d of %s before the output %d:\n%v\n%v", o.name, u.offset, p, before.offset, u.receipts[0], before.receipts)
-			}
-		}
-		people[p] = append(people[p], u)
-	}
-	for p, list := range people {
-		var all []receipt
-		for _, u := range list {
-			all = append(all, u.receipts...)
-		}
-		slices.SortFunc(all, func(a, b receipt) int { return a.from - b.from })
-		for i := 1; i < len(all); i++ {
-			if all[i].from != all[i-1].from && all[i].from < all[i-1].till {
-				h.t.Errorf("%s had two events of %s at once: %v %v", o.name, p, all[i-1], all[i])
-			}
-		}
-	}
-}
-
-// done reports whether the next output of its profile may have come when it
-// came.
-func (u *unit) done(next receipt) bool {
-	n := 0
-	for _, r := range u.receipts {
-		if r.from == next.from || r.till < next.from && r.status != destination.Retry {
-			n++
-		}
-		if r.at <= next.at-maxAge {
-			return true
-		}
-	}
-	return n >= 1
 }
