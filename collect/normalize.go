@@ -402,10 +402,37 @@ func instant(v gjson.Result) (ms int64, ok bool) {
 		return 0, false
 	}
 	t, ok := event.ParseTime(v.Str)
+	if !ok {
+		t, ok = parseLocal(v.Str)
+	}
 	if !ok || t.UnixMilli() < 0 {
 		return 0, false
 	}
 	return t.UnixMilli(), true
+}
+
+// parseLocal reads what event.ParseTime does not: the forms of ISO 8601 without
+// a zone, which mean UTC as they do in queries, a day alone, which is its first
+// instant, and a space for the T, as databases and files have it. Were they
+// taken for nothing, an import of the past would count as today.
+func parseLocal(s string) (time.Time, bool) {
+	if len(s) < len(time.DateOnly) || len(s) > 40 || s[4] != '-' || s[7] != '-' {
+		return time.Time{}, false
+	}
+	day, rest := s[:10], s[10:]
+	if rest == "" {
+		t, err := time.Parse(time.DateOnly, day)
+		return t, err == nil
+	}
+	if rest[0] != 'T' && rest[0] != ' ' {
+		return time.Time{}, false
+	}
+	for _, form := range [...]string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04Z07:00"} {
+		if t, err := time.Parse(form, day+" "+rest[1:]); err == nil {
+			return t.UTC().Truncate(time.Millisecond), true
+		}
+	}
+	return time.Time{}, false
 }
 
 // blank reports whether a member is missing, null or the empty string.
