@@ -1,8 +1,9 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"kith/client"
@@ -43,12 +44,13 @@ func (c *audienceCommand) list(r *run, all []client.Audience) error {
 		if all == nil {
 			all = []client.Audience{}
 		}
-		return json.NewEncoder(r.Stdout).Encode(all)
+		return r.encode(all)
 	}
 	if len(all) == 0 {
 		fmt.Fprintf(r.Stderr, "there are no audiences in the space %s\n", c.Space)
 		return nil
 	}
+	slices.SortFunc(all, func(a, b client.Audience) int { return strings.Compare(a.Key, b.Key) })
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "KEY\tMEMBERS\tSTATUS\tQUERY")
 	for i := range all {
@@ -64,7 +66,7 @@ func (c *audienceCommand) show(r *run, server *client.Client, a *client.Audience
 		return err
 	}
 	if r.json {
-		return json.NewEncoder(r.Stdout).Encode(map[string]any{"audience": a, "members": members})
+		return r.encode(map[string]any{"audience": a, "members": members})
 	}
 	fmt.Fprintf(r.Stdout, "%s (%s), %s, members: %d\n%s\n", a.Name, a.Key, a.Status, a.Size.Count, a.Definition.Query)
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +63,14 @@ type run struct {
 	Program
 	ctx  context.Context
 	json bool
+}
+
+// encode writes a result as JSON, in one line. Signs such as > stay as they are:
+// nobody puts it into a page, and queries are full of them.
+func (r *run) encode(result any) error {
+	e := json.NewEncoder(r.Stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(result)
 }
 
 // exit is how kong's wish to end the process travels up to Run.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -45,7 +44,7 @@ func (c *applyCommand) Run(r *run) error {
 		return c.explain(err)
 	}
 	if r.json {
-		return json.NewEncoder(r.Stdout).Encode(applied)
+		return r.encode(applied)
 	}
 	if applied.Diff == "" {
 		fmt.Fprintln(r.Stderr, "nothing differs")
@@ -107,7 +106,7 @@ func (c *exportCommand) Run(r *run) error {
 		return c.explain(err)
 	}
 	if r.json {
-		return json.NewEncoder(r.Stdout).Encode(map[string]string{"file": string(file)})
+		return r.encode(map[string]string{"file": string(file)})
 	}
 	_, err = r.Stdout.Write(file)
 	return err

@@ -46,7 +46,7 @@ func (c *profileCommand) Run(r *run) error {
 		return c.explain(err)
 	}
 	if r.json {
-		return json.NewEncoder(r.Stdout).Encode(p)
+		return r.encode(p)
 	}
 	return p.print(r.Stdout)
 }

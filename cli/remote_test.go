@@ -144,6 +144,9 @@ func TestProfileAndAudience(t *testing.T) {
 		if code, out, _ := kith("", "audience"); code != Done || !strings.Contains(out, "buyers  1        Live") {
 			t.Errorf("audiences: exit %d\n%s", code, out)
 		}
+		if code, out, _ := kith("", "audience", "--json"); code != Done || !strings.Contains(out, ">= 1") {
+			t.Errorf("audiences as JSON: exit %d\n%s", code, out)
+		}
 		if code, out, _ := kith("", "audience", "buyers"); code != Done || !strings.Contains(out, "use_") || !strings.Contains(out, "members: 1") {
 			t.Errorf("audience: exit %d\n%s", code, out)
 		}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -80,7 +79,7 @@ func (c *testCommand) Run(r *run) error {
 
 func (t *tested) print(r *run) error {
 	if r.json {
-		return json.NewEncoder(r.Stdout).Encode(t)
+		return r.encode(t)
 	}
 	for _, f := range t.Failed {
 		fmt.Fprintln(r.Stdout, f)

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 )
@@ -12,7 +11,7 @@ type versionCommand struct{}
 // Run prints the version.
 func (versionCommand) Run(r *run) error {
 	if r.json {
-		return json.NewEncoder(r.Stdout).Encode(map[string]string{"version": r.Version, "go": runtime.Version()})
+		return r.encode(map[string]string{"version": r.Version, "go": runtime.Version()})
 	}
 	_, err := fmt.Fprintf(r.Stdout, "kith %s (%s)\n", r.Version, runtime.Version())
 	return err

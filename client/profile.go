@@ -36,8 +36,8 @@ type ExternalID struct {
 	Collection string `json:"collection"`
 	Type       string `json:"type"`
 	ID         string `json:"id"`
-	SourceID   string `json:"source_id"`
-	CreatedAt  string `json:"created_at"`
+	SourceID   string `json:"source_id,omitempty"`
+	CreatedAt  string `json:"created_at,omitempty"`
 }
 
 // ProfileEvent is an event in a profile's history.
