@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -76,14 +77,14 @@ func TestLive(t *testing.T) {
 	}
 	w.feed.Publish(inspect.Item{At: start, Stage: inspect.Accepted, Source: "other", Name: "of another source"},
 		inspect.Item{At: start, Stage: inspect.Admitted, Source: src, Name: "of another stage"},
-		inspect.Item{At: start, Stage: inspect.Blocked, Source: src, Name: "now"})
+		inspect.Item{At: start, Stage: inspect.Blocked, Source: src, Name: "now", Body: json.RawMessage(`{"a":"<&>"}`)})
 	var got []string
 	for len(got) < 2 && lines.Scan() {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 			got = append(got, data)
 		}
 	}
-	if len(got) != 2 || !strings.Contains(got[0], `"before"`) || !strings.Contains(got[1], `"now"`) {
+	if len(got) != 2 || !strings.Contains(got[0], `"before"`) || !strings.Contains(got[1], `"now"`) || !strings.Contains(got[1], `{"a":"<&>"}`) {
 		t.Fatalf("stream: %v, %v", got, lines.Err())
 	}
 	if lines.Scan(); lines.Text() != "" {

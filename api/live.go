@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -136,11 +137,13 @@ func (a *API) live(_ context.Context, in *liveInput) (*stream, error) {
 }
 
 func sayItem(w io.Writer, item *inspect.Item) error {
-	data, err := json.Marshal(item)
-	if err != nil {
+	var data strings.Builder // one line, with its end
+	e := json.NewEncoder(&data)
+	e.SetEscapeHTML(false) // bodies as they were sent
+	if err := e.Encode(item); err != nil {
 		return err
 	}
-	return say(w, fmt.Sprintf("id: %d\ndata: %s\n\n", item.Seq, data))
+	return say(w, fmt.Sprintf("id: %d\ndata: %s\n", item.Seq, &data))
 }
 
 func say(w io.Writer, text string) error {
