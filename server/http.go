@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"kith/fault"
 )
 
 // httpServer puts every API behind one listener.
@@ -31,6 +33,9 @@ func (s *Server) httpServer() *http.Server {
 	if s.collector != nil {
 		s.collector.Register(mux)
 	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, http.StatusNotFound, fault.New(fault.NotFound, "there is no %s %s; events go to /v1/track and the like, GET /api/openapi.json lists the rest", r.Method, r.URL.Path))
+	})
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"kith/activation"
@@ -215,7 +216,8 @@ func (s *Server) serveTestClock(w http.ResponseWriter, r *http.Request) {
 
 // refuse writes an error in the form of the control API.
 func refuse(w http.ResponseWriter, status int, err error) {
-	problem := map[string]any{"type": http.StatusText(status), "message": err.Error(), "status": status}
+	kind := strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "-")
+	problem := map[string]any{"type": kind, "message": err.Error(), "field": nil, "data": nil, "status": status}
 	var e *fault.Error
 	if errors.As(err, &e) && e.Field != "" {
 		problem["message"], problem["field"] = e.Message, e.Field
