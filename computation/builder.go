@@ -236,8 +236,25 @@ func (b *Builder) write(tx kv.Tx, at *cursor) error {
 }
 
 // visit has the loop lead a piece of work for each profile through the row,
-// and set the cursor, in one commit.
+// and set the cursor, in one commit; in two, when what comes of it is more than
+// one transaction holds. The profiles are in the order of their ids, and the
+// cursor is behind the last.
 func (b *Builder) visit(ctx context.Context, profiles []event.ProfileID, work func(event.ProfileID) any, to *cursor) error {
+	err := b.hand(ctx, profiles, work, to)
+	half := len(profiles) / 2
+	if half == 0 || !fault.Is(err, fault.Invalid) {
+		return err
+	}
+	midway := *to
+	midway.After = profiles[half-1]
+	midway.Count -= len(profiles) - half
+	if err := b.visit(ctx, profiles[:half], work, &midway); err != nil {
+		return err
+	}
+	return b.visit(ctx, profiles[half:], work, to)
+}
+
+func (b *Builder) hand(ctx context.Context, profiles []event.ProfileID, work func(event.ProfileID) any, to *cursor) error {
 	return b.cfg.Loop.Do(ctx, func(batch *pipeline.Batch, step func(*pipeline.Record) error) error {
 		for _, p := range profiles {
 			if err := step(&pipeline.Record{Work: work(p), Profile: p}); err != nil {
