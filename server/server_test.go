@@ -384,7 +384,9 @@ func TestDataDirectory(t *testing.T) {
 		if code := get(t, base+"/healthz", &alive); code != 200 || alive["version"] != "test" {
 			t.Errorf("healthz %d %v", code, alive)
 		}
-		var nothing struct{ Errors []struct{ Type, Message string } }
+		var nothing struct {
+			Errors []struct{ Type, Message string }
+		}
 		if code := get(t, base+"/v1/tracks", &nothing); code != 404 || len(nothing.Errors) != 1 || nothing.Errors[0].Type != "not-found" || !strings.Contains(nothing.Errors[0].Message, "/v1/track ") {
 			t.Errorf("a wrong path: %d %v", code, nothing)
 		}

@@ -216,7 +216,10 @@ func (s *Server) serveTestClock(w http.ResponseWriter, r *http.Request) {
 
 // refuse writes an error in the form of the control API.
 func refuse(w http.ResponseWriter, status int, err error) {
-	kind := strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "-")
+	kind := "unavailable"
+	if status != http.StatusServiceUnavailable {
+		kind = strings.ReplaceAll(strings.ToLower(http.StatusText(status)), " ", "-")
+	}
 	problem := map[string]any{"type": kind, "message": err.Error(), "field": nil, "data": nil, "status": status}
 	var e *fault.Error
 	if errors.As(err, &e) && e.Field != "" {
