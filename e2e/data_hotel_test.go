@@ -131,6 +131,9 @@ func TestHotelBookings(t *testing.T) {
 	h.apply(hotelWorkspace(web.URL, "live"))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
+	if err := h.allLive(ctx); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	senders, sending := errgroup.WithContext(ctx)
 	for i := range hotelSenders {
@@ -157,18 +160,7 @@ func TestHotelBookings(t *testing.T) {
 
 	began = time.Now()
 	h.apply(hotelWorkspace(web.URL, "after"))
-	if err := until(ctx, func() error {
-		all, err := h.audiences(ctx)
-		if err != nil {
-			return err
-		}
-		for key, a := range all {
-			if a.Status != "Live" {
-				return fmt.Errorf("%s is %s", key, a.Status)
-			}
-		}
-		return nil
-	}); err != nil {
+	if err := h.allLive(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d audiences were computed from history after %.1f s", len(after), time.Since(began).Seconds())
@@ -203,6 +195,22 @@ func booking(row map[string]string, number int) (*call, error) {
 		c.Event = "Booking Cancelled"
 	}
 	return c, nil
+}
+
+// allLive waits until every audience has been computed.
+func (h *dataHouse) allLive(ctx context.Context) error {
+	return until(ctx, func() error {
+		all, err := h.audiences(ctx)
+		if err != nil {
+			return err
+		}
+		for key, a := range all {
+			if a.Status != "Live" {
+				return fmt.Errorf("%s is %s", key, a.Status)
+			}
+		}
+		return nil
+	})
 }
 
 // drained waits until the loop has passed so many events.
