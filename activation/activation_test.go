@@ -118,7 +118,7 @@ func (w *world) settled() {
 		})
 		waiting := 0
 		w.row.View(func(r kv.Reader) (err error) {
-			waiting, err = activation.Waiting(r, rowtest.Space)
+			waiting, err = activation.Pending(r, rowtest.Space)
 			return err
 		})
 		if !busy && waiting == 0 {

@@ -227,17 +227,26 @@ func (p *pass) person(r *pipeline.Record, identifiers []identity.Identified) *pe
 	if view := p.stage.views.Get(r); view != nil {
 		who.trait = view.Trait
 	}
-	for _, id := range identifiers { // in the order in which they were attached
-		switch id.Type {
-		case "user_id":
-			who.userID = id.Value
-		case "anonymous_id":
-			who.anonymousID = id.Value
-		case "email":
-			who.email = id.Value
+	who.userID = newest(identifiers, "user_id")
+	who.anonymousID = newest(identifiers, "anonymous_id")
+	who.email = newest(identifiers, "email")
+	return who
+}
+
+// newest returns the value of that type that was attached last, by effective
+// time; identifiers that came with a merge stand behind the profile's own,
+// whatever their age.
+func newest(identifiers []identity.Identified, name string) string {
+	var last *identity.Identified
+	for i := range identifiers {
+		if id := &identifiers[i]; id.Type == name && (last == nil || id.At >= last.At) {
+			last = id
 		}
 	}
-	return who
+	if last == nil {
+		return ""
+	}
+	return last.Value
 }
 
 func (p *pass) send(r *pipeline.Record, a *announcement, who *person) error {
@@ -299,11 +308,4 @@ func decodePending(value []byte) (uint64, error) {
 		return 0, errTold
 	}
 	return snapshot, nil
-}
-
-// Waiting returns how many connections of a space wait for their first sync to
-// finish.
-func Waiting(r kv.Reader, space uint32) (int, error) {
-	all, err := pending(r, space)
-	return len(all), err
 }
