@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -378,6 +379,11 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	walk("", doc.doc)
+	for name := range schemas {
+		if !regexp.MustCompile(`^[a-zA-Z0-9._-]+$`).MatchString(name) { // OpenAPI 3.1, section 4.8.7
+			t.Errorf("a schema has the name %q", name)
+		}
+	}
 	ids := map[string]string{}
 	for path, operations := range doc.get("paths").(object) {
 		for method, op := range operations.(object) {

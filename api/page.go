@@ -20,12 +20,15 @@ const (
 // Paging is the parameters of a list: pagination[count] and
 // pagination[cursor], as the SDKs send them, or with a dot, as documented.
 type Paging struct {
-	Pagination struct {
-		Count  int    `json:"count,omitempty" doc:"How many, 1 to 1,000; 100 when missing"`
-		Cursor string `json:"cursor,omitempty" doc:"Where to go on: next or previous of another page"`
-	} `query:"pagination,deepObject" doc:"Which page"`
-	Count  int    `query:"pagination.count" doc:"The same as pagination[count]"`
-	Cursor string `query:"pagination.cursor" doc:"The same as pagination[cursor]"`
+	Pagination pageWanted `query:"pagination,deepObject" doc:"Which page"`
+	Count      int        `query:"pagination.count" doc:"The same as pagination[count]"`
+	Cursor     string     `query:"pagination.cursor" doc:"The same as pagination[cursor]"`
+}
+
+// pageWanted has a name, since without one its schema would have none.
+type pageWanted struct {
+	Count  int    `json:"count,omitempty" doc:"How many, 1 to 1,000; 100 when missing"`
+	Cursor string `json:"cursor,omitempty" doc:"Where to go on: next or previous of another page"`
 }
 
 // pageInfo says where a page stands.
