@@ -55,7 +55,7 @@ func (c *audienceCommand) list(r *run, all []client.Audience) error {
 	fmt.Fprintln(w, "KEY\tMEMBERS\tSTATUS\tQUERY")
 	for i := range all {
 		a := &all[i]
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", a.Key, a.Size.Count, a.Status, a.Definition.Query)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", a.Key, a.Size.Count, a.Status, strings.Join(strings.Fields(a.Definition.Query), " "))
 	}
 	return w.Flush()
 }
@@ -68,7 +68,7 @@ func (c *audienceCommand) show(r *run, server *client.Client, a *client.Audience
 	if r.json {
 		return r.encode(map[string]any{"audience": a, "members": members})
 	}
-	fmt.Fprintf(r.Stdout, "%s (%s), %s, members: %d\n%s\n", a.Name, a.Key, a.Status, a.Size.Count, a.Definition.Query)
+	fmt.Fprintf(r.Stdout, "%s (%s), %s, members: %d\n%s\n", a.Name, a.Key, a.Status, a.Size.Count, strings.TrimSpace(a.Definition.Query))
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)
 	for _, m := range members {
 		fmt.Fprintf(w, "  %s\tsince %s\n", m.ID, m.Since)

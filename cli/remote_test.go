@@ -159,6 +159,18 @@ func TestProfileAndAudience(t *testing.T) {
 	})
 }
 
+func TestAudienceListKeepsQueriesOnOneLine(t *testing.T) {
+	at(t, func(kith func(string, ...string) (int, string, string), _ *client.Client) {
+		const file = "audiences:\n  - name: Buyers\n    definition:\n      query: |\n        event('Order Completed').count() >= 1\n        AND trait('plan') = 'gold'\n"
+		if code, _, stderr := kith(file, "apply", "-f", "-"); code != Done {
+			t.Fatal(stderr)
+		}
+		if _, stdout, _ := kith("", "audience"); strings.Count(stdout, "\n") != 2 || !strings.Contains(stdout, ">= 1 AND trait") {
+			t.Errorf("listed as\n%s", stdout)
+		}
+	})
+}
+
 func TestTail(t *testing.T) {
 	t.Setenv("CRM_SECRET", "very-secret")
 	at(t, func(kith func(string, ...string) (int, string, string), server *client.Client) {
