@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"kith/clock"
 	"kith/server"
@@ -22,6 +24,17 @@ func program() (p Program, stdout, stderr *bytes.Buffer) {
 		Version: "1.2", Name: "kith", Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr, Base: base, Memory: base,
 		LookupEnv: os.LookupEnv, Clock: clock.System{},
 	}, stdout, stderr
+}
+
+// TestMain takes away what the caller's environment says: the demo itself asks
+// people to export KITH_ADMIN_TOKEN.
+func TestMain(m *testing.M) {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "KITH_") {
+			os.Unsetenv(name)
+		}
+	}
+	os.Exit(m.Run())
 }
 
 func TestExitCodes(t *testing.T) {
@@ -94,11 +107,15 @@ func (w *watched) Write(p []byte) (int, error) {
 
 func TestServeStopsWhenItIsTold(t *testing.T) {
 	p, stdout, _ := program()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what it waits for may never be written
+	defer cancel()
 	stderr := &watched{texts: []string{"admin token: in "}, seen: cancel}
 	p.Stderr = stderr
 	if code := p.Run(ctx, []string{"serve", "--listen", "127.0.0.1:0", "--data", t.TempDir()}); code != Done {
 		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		t.Errorf("it never said where the admin token is: %s", stderr)
 	}
 	if stdout.Len() > 0 {
 		t.Errorf("stdout %q", stdout)
