@@ -79,9 +79,12 @@ type cursor struct {
 	// Build is the build whose members are being visited, and of a sweep Shelf
 	// the last one seen.
 	After event.ProfileID `json:"after,omitzero"`
-	Build uint32          `json:"build,omitempty"`
-	Shelf uint32          `json:"shelf,omitempty"`
-	Count int             `json:"count,omitempty"` // profiles visited, for people
+	// Of a settling: the newest creation of a profile that is walked to, in
+	// milliseconds. Those who came later were evaluated when they came.
+	Until int64  `json:"until,omitempty"`
+	Build uint32 `json:"build,omitempty"`
+	Shelf uint32 `json:"shelf,omitempty"`
+	Count int    `json:"count,omitempty"` // profiles visited, for people
 }
 
 // task is what the Builder does. The tasks of a group of builds follow each

@@ -9,12 +9,26 @@ import (
 	"kith/pipeline"
 )
 
+// settleSlack is by how many milliseconds an id may be ahead of the instant of
+// its record.
+const settleSlack = 1000
+
 // settle has the next profiles evaluated by the builds that are to become
-// live, and makes them live when all have been.
+// live, and makes them live when all have been that were there when it began:
+// who comes later is evaluated on arrival, and walking on to them would never
+// end while many come.
 func (b *Builder) settle(ctx context.Context, reg *registry, at *cursor) error {
 	var next []event.ProfileID
-	err := b.cfg.DB.View(ctx, func(r kv.Reader) (err error) {
-		next, err = b.cfg.Profiles(r, b.cfg.Space, b.cfg.Epoch, at.After, b.step)
+	err := b.cfg.DB.View(ctx, func(r kv.Reader) error {
+		if at.Until == 0 {
+			pos, err := pipeline.ReadPosition(r, b.cfg.Space, b.cfg.Epoch)
+			if err != nil {
+				return err
+			}
+			at.Until = pos.At + settleSlack
+		}
+		list, err := b.cfg.Profiles(r, b.cfg.Space, b.cfg.Epoch, at.After, b.step)
+		next = slices.DeleteFunc(list, func(id event.ProfileID) bool { return id.Time() > at.Until })
 		return err
 	})
 	if err != nil {

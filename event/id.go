@@ -56,6 +56,12 @@ func AccountProfile(r RecordID) ProfileID {
 	return id
 }
 
+// Time returns the millisecond that the id begins with: that of the record which
+// created the profile, as it was stamped.
+func (id ProfileID) Time() int64 {
+	return int64(binary.BigEndian.Uint64(append([]byte{0, 0}, id[:6]...)))
+}
+
 // IsZero reports whether no profile is named.
 func (id ProfileID) IsZero() bool { return id == ProfileID{} }
 
