@@ -47,7 +47,13 @@ func (p *pass) Handle(r *pipeline.Record) error {
 	}
 	res := p.engine.identity.Get(r)
 	view := p.engine.profile.Get(r)
-	if res == nil || view == nil || r.Profile.IsZero() || len(p.graph.registry.Builds) == 0 {
+	if res == nil || view == nil || r.Profile.IsZero() {
+		return nil
+	}
+	// Without audiences there is nothing to count. But timers outlive what they
+	// were set for: a page that did not learn that its own has fired would never
+	// set another.
+	if len(p.graph.registry.Builds) == 0 && r.Firing == nil && len(res.Merged) == 0 {
 		return nil
 	}
 	t := turn{pass: p, record: r, resolution: res, view: view, who: p.person(r.Profile), now: r.At}
