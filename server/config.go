@@ -20,7 +20,7 @@ type Role string
 
 // The roles.
 const (
-	Collect  Role = "collect"  // the Tracking API and the settings CDN
+	Collect  Role = "collect"  // the Tracking API
 	Pipeline Role = "pipeline" // the loops of the spaces
 	Delivery Role = "delivery" // sending to destinations
 	API      Role = "api"      // the control API and the Profile API

@@ -276,7 +276,8 @@ func TestStopEndsStreams(t *testing.T) {
 	}
 	began := time.Now()
 	stop()
-	if took := time.Since(began); took > stopRequests/2 {
+	// A connection that never sent a request holds a stop for five seconds.
+	if took := time.Since(began); took > stopRequests-time.Second {
 		t.Errorf("the stop took %v", took)
 	}
 	if err := <-ended; err == nil {

@@ -3,6 +3,7 @@ package workspace
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"kith/event"
 )
@@ -85,6 +86,10 @@ func checkIdentifiers(p *problems, at string, rules []IdentifierRule) {
 	if len(rules) > maxIdentifiers {
 		p.add(at, "%d rules; a space has at most %d", len(rules), maxIdentifiers)
 		return
+	}
+	if len(rules) > 0 && !slices.ContainsFunc(rules, func(r IdentifierRule) bool { return r.Type == "user_id" && r.Collection != event.Accounts }) {
+		p.add(at, "a list of identifiers replaces the default one, and this one is without user_id: events would belong to nobody. "+
+			"List {type: user_id} and the other types to keep, as email, anonymous_id and group_id, beside your own")
 	}
 	seen, ranks := map[string]bool{}, map[int]string{}
 	for i := range rules {

@@ -78,6 +78,7 @@ func TestCheck(t *testing.T) {
 		}, "audiences.default.vip.connections.1.destination.id", "in use", fault.Invalid},
 		{"activation", func(d draft) { d.Audiences[0].Connections[0].Activations[0].Type = "Left" }, "audiences.default.vip.connections.0.activations.0.activationType", "Audience Entered", fault.Invalid},
 		{"identifier type", func(d draft) { d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "Email"}} }, "spaces.default.identifiers.0.type", "lower-case", fault.Invalid},
+		{"identifiers without user_id", func(d draft) { d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "loyalty_card"}} }, "spaces.default.identifiers", "user_id", fault.Invalid},
 		{"identifier twice", func(d draft) {
 			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "email"}, {Type: "email", Collection: "users"}}
 		}, "spaces.default.identifiers.1.type", "another rule", fault.Invalid},

@@ -242,7 +242,7 @@ func (h *history) identifiers() {
 	d := h.dice
 	rules := []workspace.IdentifierRule{}
 	for _, name := range []string{"user_id", "anonymous_id", "email", "group_id", "card"} {
-		if d.of(10) {
+		if d.of(10) && name != "user_id" { // a list without it is refused
 			continue
 		}
 		r := workspace.IdentifierRule{Type: name}
