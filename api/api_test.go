@@ -508,7 +508,7 @@ func TestWorkspaceAndEcho(t *testing.T) {
 func TestSpacesAndTokens(t *testing.T) {
 	w := newWorld(t)
 	w.get("/api/spaces").is(200, "data.spaces.0.slug", "default", "data.pagination.totalEntries", 1)
-	id := w.post("/api/spaces", object{"slug": "staff", "identifiers": []any{object{"type": "badge", "limit": 1}}}).is(201, "data.space.name", "staff").text("data.space.id")
+	id := w.post("/api/spaces", object{"slug": "staff", "identifiers": []any{object{"type": "badge", "limit": 1}, object{"type": "user_id"}}}).is(201, "data.space.name", "staff").text("data.space.id")
 	w.get("/api/spaces/staff").is(200, "data.space.id", id, "data.space.identifiers.0.type", "badge")
 	w.get("/api/spaces/"+id).is(200, "data.space.slug", "staff")
 	w.get("/api/spaces/none").refused(404, "", "no space")

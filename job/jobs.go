@@ -53,29 +53,39 @@ func New(db kv.DB, clk clock.Clock, logger *slog.Logger, kinds ...Kind) *Jobs {
 // Run resumes the jobs that were running and then runs those that are started,
 // until ctx ends; it returns when all have stopped.
 func (j *Jobs) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	j.mu.Lock()
 	j.ctx = ctx // before the list is read: what is started meanwhile is launched by Start
 	j.mu.Unlock()
-	all, err := j.List(ctx)
-	if err != nil {
-		return err
+	err := j.resume(ctx)
+	if err == nil {
+		<-ctx.Done()
 	}
-	for _, s := range all {
-		switch {
-		case s.State == Running:
-			j.launch(s.ID)
-		case s.State.ended() && j.clock.Now().Sub(s.Updated) > keepEnded:
-			if err := j.forget(ctx, s); err != nil {
-				return err
-			}
-		}
-	}
-	<-ctx.Done()
+	stop()
 	j.mu.Lock()
 	j.ctx = nil // nothing is launched any more
 	j.mu.Unlock()
 	j.wg.Wait()
-	return nil
+	return err
+}
+
+// resume launches the jobs that were running, and forgets those that ended long
+// ago. That ctx ends meanwhile is no error.
+func (j *Jobs) resume(ctx context.Context) error {
+	all, err := j.List(ctx)
+	for _, s := range all {
+		switch {
+		case s.State == Running:
+			j.launch(s.ID)
+		case err == nil && s.State.ended() && j.clock.Now().Sub(s.Updated) > keepEnded:
+			err = j.forget(ctx, s)
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // Start makes a job durable and runs it. The id is the caller's and names the
