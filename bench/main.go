@@ -23,6 +23,8 @@ var scenarios = []scenario{
 	{"row", (*bench).row},
 	{"throughput", (*bench).throughput},
 	{"latency", (*bench).latency},
+	{"reads", (*bench).reads},
+	{"idle", (*bench).idle},
 }
 
 // bench is a run of some scenarios.
@@ -46,7 +48,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	binary := flag.String("kith", "bin/kith", "the binary to measure")
-	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, row, throughput, latency; default all")
+	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, row, throughput, latency, reads, idle; default all")
 	span := flag.Duration("for", 10*time.Second, "how long each load lasts")
 	people := flag.Int("people", 100_000, "how many people the events are about")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file")

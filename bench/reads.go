@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// idle measures an empty server: how soon the first event can be seen, and
+// what it takes when nothing happens.
+func (b *bench) idle(ctx context.Context) error {
+	fmt.Println("idle: an empty server")
+	dir, err := b.folder("idle")
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	k, err := start(ctx, b.binary, dir)
+	if err != nil {
+		return err
+	}
+	defer k.stop()
+	_, key, err := k.source()
+	if err != nil {
+		return err
+	}
+	first := load{base: k.base, key: key, connections: 1, batch: 100, people: 1}
+	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	r, err := first.run(soon)
+	cancel()
+	if err != nil {
+		return err
+	}
+	if r.accepted == 0 {
+		return fmt.Errorf("the first events were not accepted")
+	}
+	for {
+		status, err := k.traits(ctx, http.DefaultClient, "user-00000000")
+		if err != nil {
+			return err
+		}
+		if status == http.StatusOK {
+			break
+		}
+	}
+	row("from the start to the first event on a profile", "%v", time.Since(began).Round(time.Millisecond))
+	before, err := k.usage()
+	if err != nil {
+		return err
+	}
+	wait := time.NewTimer(b.span)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	after, err := k.usage()
+	if err != nil {
+		return err
+	}
+	row("CPU and memory while nothing happens", "%.2f %% of one core, %.0f MB", 100*(after.cpu-before.cpu).Seconds()/b.span.Seconds(), float64(after.rss)/1e6)
+	return nil
+}
+
+// traits asks the Profile API for a person's traits and returns the status.
+func (k *kith) traits(ctx context.Context, client *http.Client, user string) (int, error) {
+	url := k.base + "/v1/spaces/default/collections/users/profiles/user_id:" + user + "/traits?limit=50"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.SetBasicAuth(token, "")
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// reads measures the Profile API while 5,000 events/s come in.
+func (b *bench) reads(ctx context.Context) error {
+	fmt.Println("reads: Profile API /traits at 32 connections, while 5,000 events/s come in, 20 audiences, on the same cores")
+	l, err := b.line(ctx, "reads", 500, 100)
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	writers := load{base: l.base, key: l.key, batch: 100, connections: 4, people: b.people / 10, rate: 5000}
+	if _, err := b.send(ctx, writers); err != nil { // so that there is somebody to read
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.span)
+	defer cancel()
+	var wg sync.WaitGroup
+	var written result
+	var writeErr error
+	wg.Go(func() { written, writeErr = writers.run(ctx) })
+	const readers = 32
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: readers, DisableCompression: true}}
+	latency := make([][]time.Duration, readers)
+	found := make([]int, readers)
+	errs := make([]error, readers)
+	began := time.Now()
+	for i := range readers {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 9))
+			for ctx.Err() == nil {
+				asked := time.Now()
+				status, err := l.traits(context.WithoutCancel(ctx), client, fmt.Sprintf("user-%08d", random.IntN(b.people/10)))
+				if err != nil {
+					errs[i] = err
+					return
+				}
+				latency[i] = append(latency[i], time.Since(asked))
+				if status == http.StatusOK {
+					found[i]++
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	if writeErr != nil {
+		return writeErr
+	}
+	var all result
+	hits := 0
+	for i := range readers {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		all.latency = append(all.latency, latency[i]...)
+		hits += found[i]
+	}
+	slices.Sort(all.latency)
+	row("answers", "%8.0f a second, %.0f %% found; p50 %v p99 %v", float64(len(all.latency))/took.Seconds(),
+		100*float64(hits)/float64(max(1, len(all.latency))), ms(all.percentile(.5)), ms(all.percentile(.99)))
+	row("events accepted meanwhile", "%8.0f a second", written.perSecond())
+	return nil
+}
