@@ -89,12 +89,16 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		}
 	}()
 	var c commands
+	help, end := p.Stdout, func(code int) { panic(exit{code}) }
+	if len(args) == 0 { // whoever types the name alone wants to know what there is
+		args, help, end = []string{"--help"}, p.Stderr, func(int) { panic(exit{Wrong}) }
+	}
 	parser, err := kong.New(&c,
 		kong.Name("kith"),
 		kong.Description("Kith is a customer data platform on your own machine, a drop-in for Twilio Segment.\n\n"+
 			"Every flag can also be set in the environment, as KITH_ and its name in capitals: --data is KITH_DATA. The flag wins."),
-		kong.Writers(p.Stdout, p.Stderr),
-		kong.Exit(func(code int) { panic(exit{code}) }),
+		kong.Writers(help, p.Stderr),
+		kong.Exit(end),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, NoExpandSubcommands: true}),
 		kong.DefaultEnvars("KITH"),
 		kong.Vars{"stages": stageNames()},

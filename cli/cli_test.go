@@ -47,7 +47,7 @@ func TestExitCodes(t *testing.T) {
 		{"version --json", Done, `"version":"1.2"`, ""},
 		{"--help", Done, "Commands:", ""},
 		{"serve --help", Done, "--test-clock", ""},
-		{"", Wrong, "", `kith --help`},
+		{"", Wrong, "", `kith <command> --help`},
 		{"dance", Wrong, "", "unexpected argument dance"},
 		{"serve --colour red", Wrong, "", "unknown flag --colour"},
 		{"serve --listen nowhere", Wrong, "", "--listen: \"nowhere\" is not an address"},
