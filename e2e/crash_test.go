@@ -116,6 +116,7 @@ func TestCrash(t *testing.T) {
 	if err := h.process.stop(); err != nil {
 		t.Error(err)
 	}
+	compareWithModel(t, filepath.Join(dir, "data"))
 }
 
 // crashHouse is the server of TestCrash, on one address and data directory.
