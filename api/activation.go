@@ -270,13 +270,21 @@ type addActivationInput struct {
 	ConnectionID string `path:"connectionId" doc:"The connection's id, or the destination's"`
 	Body         struct {
 		Enabled            *bool               `json:"enabled,omitempty" doc:"true when missing"`
-		PerformResync      *bool               `json:"performResync,omitempty" doc:"Taken and not used: what a destination has not been told yet it is told in any case, and nothing twice"`
+		PerformResync      *bool               `json:"performResync,omitempty" doc:"Only false: what a destination has not been told it is told in any case; telling all of it again is not offered yet"`
 		ActivationType     string              `json:"activationType" enum:"Audience Entered,Audience Exited,Audience Membership Changed"`
 		ActivationName     string              `json:"activationName"`
 		Personalization    *personalization    `json:"personalization,omitempty"`
 		DestinationMapping *destinationMapping `json:"destinationMapping,omitempty"`
 		Trigger            string              `json:"trigger,omitempty" doc:"Kith's own: only what matches it goes out"`
 	}
+}
+
+// checkResync refuses to promise that everything is told again.
+func checkResync(asked *bool) error {
+	if asked != nil && *asked {
+		return fault.Field("performResync", "a full resync is not offered yet; send false: a new connection tells the members it has by itself")
+	}
+	return nil
 }
 
 // checkMapping refuses a mapping that nobody would follow.
@@ -299,6 +307,9 @@ func (a *API) checkMapping(m *destinationMapping, d *workspace.Destination) erro
 
 func (a *API) addActivation(ctx context.Context, in *addActivationInput) (activationAnswer, error) {
 	b := &in.Body
+	if err := checkResync(b.PerformResync); err != nil {
+		return activationAnswer{}, err
+	}
 	var id string
 	snap, err := a.changeAudience(ctx, &in.AudiencePath, func(d *workspace.Draft, x *workspace.Audience) (string, error) {
 		i := connectionTo(x, in.ConnectionID)
@@ -381,13 +392,16 @@ type updateActivationInput struct {
 		ActivationName     *string             `json:"activationName,omitempty"`
 		Personalization    *personalization    `json:"personalization,omitempty"`
 		DestinationMapping *destinationMapping `json:"destinationMapping,omitempty"`
-		PerformResync      *bool               `json:"performResync,omitempty" doc:"Taken and not used; see addActivationToAudience"`
+		PerformResync      *bool               `json:"performResync,omitempty" doc:"Only false; see addActivationToAudience"`
 		Trigger            *string             `json:"trigger,omitempty" doc:"Kith's own"`
 	}
 }
 
 func (a *API) updateActivation(ctx context.Context, in *updateActivationInput) (activationAnswer, error) {
 	b := &in.Body
+	if err := checkResync(b.PerformResync); err != nil {
+		return activationAnswer{}, err
+	}
 	snap, err := a.changeAudience(ctx, &in.AudiencePath, func(d *workspace.Draft, x *workspace.Audience) (string, error) {
 		i, j := activationAt(x, in.ActivationID)
 		if i < 0 {

@@ -289,6 +289,7 @@ func TestActivations(t *testing.T) {
 		"data.activation.enabled", true, "data.activation.connectionId", id, "data.activation.workspaceId", w.store.Current().ID,
 		"data.activation.personalization.profile.properties", "[email first_name]", "data.activation.personalization.profile.mapping.first_name", "firstName")
 	act := r.text("data.activation.id")
+	w.post(at+"/"+id+"/activations", object{"activationType": "Audience Exited", "activationName": "x", "performResync": true}).refused(422, "performResync", "not offered")
 	w.post(at+"/"+id+"/activations", object{"activationType": "Audience Danced", "activationName": "x"}).refused(422, "activationType", "")
 	w.post(at+"/"+id+"/activations", object{"activationType": "Audience Exited", "activationName": ""}).refused(422, "activationName", "missing")
 	w.post(at+"/"+id+"/activations", object{"activationType": "Audience Exited", "activationName": "x", "trigger": "("}).refused(422, "trigger", "")
