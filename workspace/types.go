@@ -69,7 +69,22 @@ type Source struct {
 	Settings   json.RawMessage `json:"settings,omitempty"`
 	Labels     []Label         `json:"labels,omitempty"`
 	Schema     SchemaSettings  `json:"schema"` // what a connected tracking plan does
+	Tracking   Tracking        `json:"tracking,omitzero"`
 	CreatedAt  time.Time       `json:"createdAt"`
+}
+
+// Tracking is how the Tracking API and the settings CDN treat a source. The
+// zero value is what Segment does by default.
+type Tracking struct {
+	// FilterBots refuses events whose user agent is that of a known bot.
+	FilterBots bool `json:"filterBots,omitempty"`
+	// RequireToken refuses events that come without an OAuth access token with
+	// the scope tracking_api:write (sheet connections_protocols §1.8).
+	RequireToken bool `json:"requireToken,omitempty"`
+	// HTTPConfig is published to the SDKs as the httpConfig of their settings:
+	// rateLimitConfig and backoffConfig (sheet connections_protocols §1.6).
+	// Empty: none is published.
+	HTTPConfig json.RawMessage `json:"httpConfig,omitempty"`
 }
 
 // Label marks a resource, as in the Public API.
