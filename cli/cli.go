@@ -102,6 +102,7 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, NoExpandSubcommands: true}),
 		kong.DefaultEnvars("KITH"),
 		kong.Vars{"stages": stageNames()},
+		kong.ExplicitGroups(serveGroups()),
 	)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "kith: %v\n", err)

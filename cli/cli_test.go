@@ -56,6 +56,28 @@ func TestExitCodes(t *testing.T) {
 		{"serve --test-clock noon", Wrong, "", "--test-clock"},
 		{"serve --test-clock 2026-01-01T00:00:00Z --listen 0.0.0.0:0", Wrong, "", "--test-clock"},
 		{"serve --data /dev/null/x", Failed, "", "data directory"},
+		{"serve --trusted-proxies here", Wrong, "", "--trusted-proxies: \"here\" is no network"},
+		{"serve --public-url events.example.com", Wrong, "", "--public-url: \"events.example.com\" begins with neither"},
+		{"serve --public-url https://example.com/kith", Wrong, "", "has more than scheme and host"},
+		{"serve --dedup-window soon", Wrong, "", "--dedup-window: \"soon\" is not a length of time"},
+		{"serve --dedup-window=-3h", Wrong, "", "is not a length of time"},
+		{"serve --max-event-bytes much", Wrong, "", "--max-event-bytes: \"much\" is not a size"},
+		{"serve --max-event-bytes 0", Wrong, "", "is not a size"},
+		{"serve --max-event-bytes 5MB --data " + t.TempDir(), Wrong, "", "--max-event-bytes: 5242880 is not between 1 and 4194304"},
+		{"serve --max-batch-events=-1 --data " + t.TempDir(), Wrong, "", "--max-batch-events: -1 is not between"},
+		{"serve --max-body-bytes 16KB --data " + t.TempDir(), Wrong, "", "--max-body-bytes: 16384 is less than the 32768 of one event"},
+		{"serve --tls-cert cert.pem", Wrong, "", "--tls-key: --tls-cert needs"},
+		{"serve --tls-key key.pem", Wrong, "", "--tls-cert: --tls-key needs"},
+		{"serve --tls-dev --acme-domain events.example.com", Wrong, "", "--tls-cert: give one of"},
+		{"serve --http-redirect :80", Wrong, "", "--http-redirect: there is nothing to redirect to"},
+		{"serve --tls-dev --http-redirect 80", Wrong, "", "--http-redirect: \"80\" is not an address"},
+		{"serve --acme-domain events.example.com", Wrong, "", "--acme-accept-terms"},
+		{"serve --acme-email ops@example.com", Wrong, "", "--acme-email: no certificate is asked for"},
+		{"serve --acme-accept-terms --acme-domain *.example.com", Wrong, "", "--acme-domain: \"*.example.com\" has a wildcard"},
+		{"serve --acme-accept-terms --acme-domain 192.0.2.1", Wrong, "", "--acme-domain: \"192.0.2.1\" is an address"},
+		{"serve --acme-accept-terms --acme-domain localhost", Wrong, "", "--acme-domain: \"localhost\" is not a domain name"},
+		{"serve --acme-accept-terms --acme-domain a.example.com --acme-email me", Wrong, "", "--acme-email: \"me\" is not an e-mail"},
+		{"serve --acme-accept-terms --acme-domain a.example.com --acme-directory http://ca.example.com", Wrong, "", "--acme-directory"},
 	} {
 		p, stdout, stderr := program()
 		code := p.Run(t.Context(), strings.Fields(test.args))
@@ -84,6 +106,27 @@ func TestEnvironmentGivesFlagsAndFlagsWin(t *testing.T) {
 	p, _, stderr = program()
 	if code := p.Run(t.Context(), []string{"serve", "--roles", "waiter"}); code != Wrong || strings.Contains(stderr.String(), "cook") {
 		t.Errorf("--roles beside KITH_ROLES: exit %d, %s", code, stderr)
+	}
+}
+
+func TestQuantities(t *testing.T) {
+	for text, want := range map[string]size{
+		"1": 1, "500000": 500_000, "32KB": 32 << 10, "32kb": 32 << 10, "32 KiB": 32 << 10, "1.5MB": 3 << 19, "2g": 2 << 30, "1TiB": 1 << 40,
+		"": -1, "0": -1, "-1": -1, "0.3": -1, "KB": -1, "1PB": -1, "1 2": -1, "1e400": -1, "NaN": -1, "5000TB": -1, "1BB": -1,
+	} {
+		var got size = -1
+		if err := got.UnmarshalText([]byte(text)); got != want || (err == nil) != (want > 0) {
+			t.Errorf("size %q: %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]duration{
+		"30d": duration(720 * time.Hour), "2w": duration(336 * time.Hour), "12h30m": duration(750 * time.Minute), "0": 0, "0d": 0,
+		"": -1, "-1d": -1, "1.5d": -1, "99999d": -1, "d": -1, "30": -1, "-5m": -1,
+	} {
+		var got duration = -1
+		if err := got.UnmarshalText([]byte(text)); got != want || (err == nil) != (want >= 0) {
+			t.Errorf("duration %q: %d, %v; want %d", text, got, err, want)
+		}
 	}
 }
 

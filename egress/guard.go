@@ -39,9 +39,12 @@ func New(allow []netip.Prefix, resolver Resolver) *Guard {
 	return g
 }
 
-// ParseAllow reads the value of the flag: networks ("10.0.0.0/8") and single
-// addresses, with commas between them. Nothing gives nothing.
-func ParseAllow(text string) ([]netip.Prefix, error) {
+// ParseAllow reads the value of the flag; see ParseNetworks.
+func ParseAllow(text string) ([]netip.Prefix, error) { return ParseNetworks(Flag, text) }
+
+// ParseNetworks reads networks ("10.0.0.0/8") and single addresses, with commas
+// between them. Nothing gives nothing. Errors, fault.Invalid, name the flag.
+func ParseNetworks(flag, text string) ([]netip.Prefix, error) {
 	var allow []netip.Prefix
 	for _, word := range strings.Split(text, ",") {
 		word = strings.TrimSpace(word)
@@ -52,13 +55,13 @@ func ParseAllow(text string) ([]netip.Prefix, error) {
 		if err != nil {
 			a, aerr := netip.ParseAddr(word)
 			if aerr != nil || a.Zone() != "" {
-				return nil, fault.New(fault.Invalid, "%s: %q is no network; write it like 10.0.0.0/8, 192.168.1.5 or fd00::/8", Flag, word)
+				return nil, fault.New(fault.Invalid, "%s: %q is no network; write it like 10.0.0.0/8, 192.168.1.5 or fd00::/8", flag, word)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 		if p.Addr().Is4In6() {
 			if p.Bits() < 96 {
-				return nil, fault.New(fault.Invalid, "%s: %q mixes IPv4 and IPv6 networks; name them apart", Flag, word)
+				return nil, fault.New(fault.Invalid, "%s: %q mixes IPv4 and IPv6 networks; name them apart", flag, word)
 			}
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"kith/collect"
 	"kith/destination"
 	"kith/fault"
 	"kith/kv"
@@ -33,6 +34,8 @@ func Roles() []Role { return []Role{Collect, Pipeline, Delivery, API} }
 const (
 	DefaultData   = "./kith-data"
 	DefaultListen = "127.0.0.1:8080"
+	// DefaultDedupWindow is how long a messageId is remembered.
+	DefaultDedupWindow = 30 * 24 * time.Hour
 )
 
 // Config is what a server is made of.
@@ -42,6 +45,20 @@ type Config struct {
 	Data   string
 	Listen string // host:port; port 0 takes a free one. Empty means DefaultListen
 	Roles  []Role // empty means all
+	// PublicURL is how others reach the server: https://events.example.com, no
+	// path. The settings of SDKs and the audience of OAuth assertions are made
+	// from it. Empty means the first ACME domain, otherwise what Listen says.
+	PublicURL string
+	TLS       TLS
+	// TrustedProxies are peers whose X-Forwarded-For names the client.
+	TrustedProxies []netip.Prefix
+	// Limits bound what the Tracking API takes; zero fields have collect's
+	// defaults.
+	Limits collect.Limits
+	// DedupWindow is how long a messageId is remembered, by the records' own
+	// instants. Zero means DefaultDedupWindow; below zero, nothing is
+	// remembered and a duplicate counts twice.
+	DedupWindow time.Duration
 	// TestClock, unless zero, makes the clock stand at that instant until
 	// POST /api/test-clock moves it. Only with a loopback Listen.
 	TestClock time.Time
@@ -83,6 +100,12 @@ func (c *Config) complete() error {
 	}
 	if !c.TestClock.IsZero() && !loopback(host) {
 		return fault.Field("test-clock", "a clock that others could move is not for the network: use it with a --listen address of this machine, such as %s", DefaultListen)
+	}
+	if err := c.completePublic(); err != nil {
+		return err
+	}
+	if c.DedupWindow == 0 {
+		c.DedupWindow = DefaultDedupWindow
 	}
 	if c.Store == nil || c.Random == nil || c.Logger == nil || c.Notes == nil {
 		return fmt.Errorf("server: Store, Random, Logger and Notes are required")

@@ -133,8 +133,8 @@ func (s *Server) open(ctx context.Context) error {
 	})
 	if s.cfg.has(Collect) {
 		if s.collector, err = collect.New(collect.Config{
-			Workspace: s.workspace, Logs: s, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger,
-			StrictWriteKeys: s.cfg.StrictWriteKeys, Rejections: rejectTap{s}, Accepted: s.tapAccepted, Metrics: s.metrics,
+			Workspace: s.workspace, Logs: s, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger, Limits: s.cfg.Limits,
+			StrictWriteKeys: s.cfg.StrictWriteKeys, TrustedProxies: s.cfg.TrustedProxies, Rejections: rejectTap{s}, Accepted: s.tapAccepted, Metrics: s.metrics,
 		}); err != nil {
 			return err
 		}
