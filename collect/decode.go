@@ -250,7 +250,16 @@ func (in *intake) refuse(r refusal, raw string) {
 	if id := in.call.messageID; id.Type == gjson.String {
 		x.MessageID = head(id.Str, maxMessageIDLen)
 	}
-	in.c.reject(x, r, 1, raw)
+	in.c.reject(x, r, 1, in.sample(raw))
+}
+
+// sample hides the write key in what was sent: it is shown to people who may
+// look at a source's events and not write them.
+func (in *intake) sample(raw string) string {
+	if len(in.key) < 4 {
+		return raw
+	}
+	return strings.ReplaceAll(raw, in.key, mask(in.key))
 }
 
 // refuseAll tells that none of the events is kept. Of an unknown source no
@@ -260,5 +269,5 @@ func (in *intake) refuseAll(r refusal) {
 	if in.from != nil && len(in.items) > 0 {
 		sample = in.items[0]
 	}
-	in.c.reject(in.rejection(), r, max(in.count, 1), sample)
+	in.c.reject(in.rejection(), r, max(in.count, 1), in.sample(sample))
 }

@@ -259,16 +259,20 @@ func (in *intake) appendContext(out []byte, k *call) (_ []byte, context string) 
 		context = k.context.Raw
 		return append(append(appendName(out, "context"), context...), ','), context
 	}
-	ip := ""
+	ip, agent := "", ""
 	if in.wantsIP(own) {
 		ip = in.c.clientIP(in.request)
 	}
+	if in.route.form == formPixel {
+		agent = in.userAgent(own)
+	}
+	filled := ip != "" || agent != ""
 	switch {
-	case own.raw == "" && in.batch.context.raw == "" && ip == "" && k.context.Raw == "":
+	case own.raw == "" && in.batch.context.raw == "" && !filled && k.context.Raw == "":
 		return out, ""
-	case own.raw != "" && len(in.batch.context.members) == 0 && ip == "":
+	case own.raw != "" && len(in.batch.context.members) == 0 && !filled:
 		context = own.raw
-	case own.raw == "" && in.batch.context.raw != "" && ip == "":
+	case own.raw == "" && in.batch.context.raw != "" && !filled:
 		context = in.batch.context.raw
 	}
 	if context != "" {
@@ -277,14 +281,18 @@ func (in *intake) appendContext(out []byte, k *call) (_ []byte, context string) 
 	out = appendName(out, "context")
 	begin := len(out)
 	out = appendMerged(out, own, &in.batch.context)
-	if ip != "" {
-		if out[len(out)-1] == '}' {
-			out = out[:len(out)-1]
-		}
+	if filled {
+		out = out[:len(out)-1]
 		if out[len(out)-1] != '{' {
 			out = append(out, ',')
 		}
-		out = append(append(append(appendName(out, "ip"), '"'), ip...), '"', '}')
+		if ip != "" {
+			out = append(append(append(appendName(out, "ip"), '"'), ip...), '"', ',')
+		}
+		if agent != "" {
+			out = append(gjson.AppendJSONString(appendName(out, "userAgent"), agent), ',')
+		}
+		out[len(out)-1] = '}'
 	}
 	context = string(out[begin:])
 	return append(out, ','), context
@@ -365,6 +373,15 @@ func (in *intake) wantsIP(own *document) bool {
 	library, _ := find("library")
 	name := gjson.Get(library, "name").String()
 	return name == oldIOS || name == oldAndroid
+}
+
+// userAgent returns what fetched a pixel, for a context that does not say it.
+// SDKs say it themselves.
+func (in *intake) userAgent(own *document) string {
+	if _, ok := own.get("userAgent"); ok {
+		return ""
+	}
+	return head(strings.ToValidUTF8(in.request.UserAgent(), "\uFFFD"), 1000)
 }
 
 // newMessageID returns a random UUID (RFC 9562, version 4).

@@ -53,12 +53,15 @@ const (
 
 // Kith's own codes, for what Segment refuses without a name or cannot meet.
 const (
-	CodeInvalidJSON        = "invalid_json"     // 400
-	CodeInvalidGzip        = "invalid_gzip"     // 400
-	CodeBodyTooLarge       = "body_too_large"   // 400
-	CodeEventTooLarge      = "event_too_large"  // 400 for a single call
-	CodeBatchTooLarge      = "batch_too_large"  // more events than a batch may have
-	CodeEventNotObject     = "event_not_object" // a batch item that is no object
+	CodeInvalidJSON        = "invalid_json"      // 400
+	CodeInvalidGzip        = "invalid_gzip"      // 400
+	CodeInvalidQuery       = "invalid_query"     // of a pixel
+	CodeTooManyRequests    = "too_many_requests" // a pixel while a queue is full
+	CodeUnavailable        = "unavailable"       // a pixel while nothing can be written
+	CodeBodyTooLarge       = "body_too_large"    // 400
+	CodeEventTooLarge      = "event_too_large"   // 400 for a single call
+	CodeBatchTooLarge      = "batch_too_large"   // more events than a batch may have
+	CodeEventNotObject     = "event_not_object"  // a batch item that is no object
 	CodeUnknownType        = "unknown_type"
 	CodeMessageIDTooLong   = "message_id_too_long"
 	CodeMessageIDNotString = "message_id_not_string"

@@ -19,29 +19,42 @@ type route struct {
 	name   string     // below /v1/
 	single event.Type // the call that the body is; None for a batch
 	device bool       // used by SDKs on devices: context.ip is theirs
+	form   form
 }
+
+// form is how a route is told what happened.
+type form uint8
+
+const (
+	formCalls form = iota // a call or a batch of calls as the body
+	formPixel             // a call in the query of an image
+)
 
 // routes are the ways in of sheet connections_protocols §1.1. The short forms
 // are those of devices, the long ones those of servers.
 func routes() []route {
 	return []route{
-		{"track", event.Track, false}, {"t", event.Track, true},
-		{"identify", event.Identify, false}, {"i", event.Identify, true},
-		{"page", event.Page, false}, {"p", event.Page, true},
-		{"screen", event.Screen, false}, {"s", event.Screen, true},
-		{"group", event.Group, false}, {"g", event.Group, true},
-		{"alias", event.Alias, false}, {"a", event.Alias, true},
-		{"batch", event.None, false}, {"b", event.None, true}, {"import", event.None, false},
+		{name: "track", single: event.Track}, {name: "t", single: event.Track, device: true},
+		{name: "identify", single: event.Identify}, {name: "i", single: event.Identify, device: true},
+		{name: "page", single: event.Page}, {name: "p", single: event.Page, device: true},
+		{name: "screen", single: event.Screen}, {name: "s", single: event.Screen, device: true},
+		{name: "group", single: event.Group}, {name: "g", single: event.Group, device: true},
+		{name: "alias", single: event.Alias}, {name: "a", single: event.Alias, device: true},
+		{name: "batch"}, {name: "b", device: true}, {name: "import"},
 	}
 }
 
 // Register adds the Tracking API's routes to mux: POST and OPTIONS of
 // /v1/{track,identify,page,screen,group,alias,batch,import} and
-// /v1/{t,i,p,s,g,a,b}, with and without a slash at the end, and /v1/m, which
-// takes the SDKs' own telemetry and forgets it.
+// /v1/{t,i,p,s,g,a,b}, with and without a slash at the end; GET and HEAD of
+// /v1/pixel/{track,identify,page,screen,group,alias}; and /v1/m, which takes
+// the SDKs' own telemetry and forgets it.
 func (c *Collector) Register(mux *http.ServeMux) {
 	for _, rt := range routes() {
 		c.register(mux, rt.name, func(r *http.Request) answer { return c.take(r, rt) })
+	}
+	for _, rt := range pixelRoutes() {
+		c.registerPixel(mux, rt)
 	}
 	c.register(mux, "m", func(r *http.Request) answer { return answer{status: http.StatusOK} })
 }
@@ -203,7 +216,21 @@ func (c *Collector) take(r *http.Request, rt route) answer {
 	in := c.intake()
 	defer c.forget(in)
 	in.route, in.request, in.key = rt, r, basicUser(r)
-	body, err := c.read(r, held)
+	a := in.take(held)
+	if rt.form == formPixel && a.after > 0 {
+		// Whoever fetches an image learns nothing and does not come again.
+		in.refuseAll(refusal{code: a.code, message: a.message + " (a pixel is not sent again)"})
+	}
+	return a
+}
+
+func (in *intake) take(held *hold) answer {
+	c, body, err := in.c, "", error(nil)
+	if in.route.form == formPixel {
+		body, err = c.readPixel(in.request, held)
+	} else {
+		body, err = c.read(in.request, held)
+	}
 	in.now = c.config.Clock.Now()
 	if err == nil {
 		err = in.decode(body)
@@ -273,7 +300,7 @@ func (in *intake) unread(err error) answer {
 		if in.from == nil {
 			u.sample = "" // nobody could be shown it
 		}
-		in.c.reject(in.rejection(), refusal{code: u.code, message: u.message}, 1, u.sample)
+		in.c.reject(in.rejection(), refusal{code: u.code, message: u.message}, 1, in.sample(u.sample))
 		return bad(u.code, u.message)
 	case fault.Is(err, fault.RetryAfter):
 		return busy("too much is being received; try again")
