@@ -25,6 +25,7 @@ import (
 type past struct {
 	archive *archive.Archive
 	records []*pipeline.Record
+	outputs []commitlog.Offset // by record, where its outputs are
 }
 
 func profile(n byte) event.ProfileID { return event.ProfileID{15: n} }
@@ -64,6 +65,9 @@ func newPast(t *testing.T, blocks, perBlock, passed int) *past {
 			case n%10 == 7:
 				rec.At += 4
 			}
+			if rec.Verdict.Code == pipeline.Admitted {
+				rec.Outputs.Count = 1
+			}
 			p.records = append(p.records, rec)
 			n++
 		}
@@ -72,13 +76,21 @@ func newPast(t *testing.T, blocks, perBlock, passed int) *past {
 		}
 	}
 	// The loop's batches do not end where blocks do.
+	resolved := commitlog.Offset(0)
 	for from := 0; from < passed; from += 7 {
+		outputs := 0
+		for _, r := range p.records[from:min(passed, from+7)] {
+			r.Outputs.First = outputs
+			outputs += r.Outputs.Count
+			p.outputs = append(p.outputs, resolved+commitlog.Offset(r.Outputs.First))
+		}
 		err := db.Update(ctx, pipeline.Fence(1, 0), kv.Durable, func(tx kv.Tx) error {
-			return p.archive.Record(&pipeline.Batch{Tx: tx, Space: 1}, p.records[from:min(passed, from+7)])
+			return p.archive.Record(&pipeline.Batch{Tx: tx, Space: 1, Resolved: resolved}, p.records[from:min(passed, from+7)])
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
+		resolved += commitlog.Offset(outputs)
 	}
 	return p
 }
@@ -182,5 +194,58 @@ func TestHistory(t *testing.T) {
 			t.Errorf("reverse=%v, -want +got:\n%s", reverse, diff)
 		}
 		slices.Reverse(want)
+	}
+}
+
+func TestPassed(t *testing.T) {
+	p := newPast(t, 4, 10, 40)
+	for n, r := range p.records {
+		got, err := p.archive.Passed(t.Context(), 1, 0, commitlog.Offset(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := archive.Link{First: p.outputs[n], Count: r.Outputs.Count, Known: true}
+		if got.Link != want || got.Profile != r.Profile || got.Verdict.Code != r.Verdict.Code {
+			t.Errorf("record %d: %+v of %v, want %+v of %v", n, got.Link, got.Profile, want, r.Profile)
+		}
+		if at, found, err := p.archive.Find(t.Context(), 1, r.ID); err != nil || !found || int(at) != n {
+			t.Errorf("record %d is found at %d, %v, %v", n, at, found, err)
+		}
+	}
+	if _, found, err := p.archive.Find(t.Context(), 1, event.RecordID{1}); found || err != nil {
+		t.Errorf("a record that never was: %v, %v", found, err)
+	}
+}
+
+func TestCopies(t *testing.T) {
+	p := newPast(t, 4, 10, 40)
+	for _, test := range []struct {
+		runs, limit int
+		want        []commitlog.Offset
+		complete    bool
+	}{
+		{100, 100, []commitlog.Offset{3, 13, 23, 33}, true},
+		{100, 2, []commitlog.Offset{3, 13}, false},
+		{2, 100, []commitlog.Offset{3, 13}, false},
+	} {
+		got, complete, err := p.archive.Copies(t.Context(), 1, 1, test.runs, test.limit)
+		if err != nil || complete != test.complete || !slices.Equal(got, test.want) {
+			t.Errorf("%d runs, %d at most: %v, complete %v, %v; want %v", test.runs, test.limit, got, complete, err, test.want)
+		}
+	}
+}
+
+func TestHeads(t *testing.T) {
+	p := newPast(t, 4, 10, 25) // those that have not passed are seen too
+	var got []string
+	end, err := p.archive.Heads(t.Context(), 1, 5, 35, 1<<20, func(_ commitlog.Offset, h *event.Head) bool {
+		got = append(got, h.MessageID)
+		return true
+	})
+	if err != nil || end != 35 || len(got) != 30 || got[0] != "5" || got[29] != "34" {
+		t.Errorf("heads %v up to %d, %v", got, end, err)
+	}
+	if end, err := p.archive.Heads(t.Context(), 1, 0, 40, 1, func(commitlog.Offset, *event.Head) bool { return true }); err != nil || end != 10 {
+		t.Errorf("a bounded look ends at %d, %v", end, err)
 	}
 }

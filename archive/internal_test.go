@@ -116,6 +116,7 @@ func TestRunsReadBack(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		records := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *pipeline.Record {
 			r := &pipeline.Record{
+				Outputs: pipeline.Span{First: rapid.IntRange(0, 1).Draw(t, "before"), Count: rapid.IntRange(0, 2).Draw(t, "outputs")},
 				Profile: event.ProfileID{rapid.ByteRange(0, 3).Draw(t, "profile")}, Account: event.ProfileID{rapid.ByteRange(0, 2).Draw(t, "account")},
 			}
 			r.Stamped = rapid.Int64Range(0, 1<<50).Draw(t, "stamped")
@@ -129,8 +130,13 @@ func TestRunsReadBack(t *testing.T) {
 			}
 			return r
 		}), 1, 20).Draw(t, "records")
-		const first = 100
-		verdicts, err := decodeVerdicts(first, encodeVerdicts(records))
+		end := 0
+		for _, r := range records {
+			r.Outputs.First += end
+			end = r.Outputs.First + r.Outputs.Count
+		}
+		const first, resolved = 100, 5000
+		verdicts, err := decodeVerdicts(first, encodeVerdicts(resolved, records))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,12 +157,28 @@ func TestRunsReadBack(t *testing.T) {
 			if profiles.profiles[i] != r.Profile || profiles.accounts[i] != r.Account {
 				t.Fatalf("record %d belongs to %v and %v", i, profiles.profiles[i], profiles.accounts[i])
 			}
+			place, n, err := verdicts.outputs(at)
+			if want := resolved + commitlog.Offset(r.Outputs.First); err != nil || place != want || n != r.Outputs.Count {
+				t.Fatalf("record %d: %d outputs at %d, want %d at %d; %v", i, n, place, r.Outputs.Count, want, err)
+			}
 		}
-		end := commitlog.Offset(first + len(records))
-		if verdicts.covers(end) || profiles.covers(end) || verdicts.covers(first-1) || profiles.covers(first-1) {
+		over := commitlog.Offset(first + len(records))
+		if verdicts.covers(over) || profiles.covers(over) || verdicts.covers(first-1) || profiles.covers(first-1) {
 			t.Fatal("a run covers more than its records")
 		}
 	})
+}
+
+// TestVerdictsOfFormat1 reads what was written before archive kept links.
+func TestVerdictsOfFormat1(t *testing.T) {
+	old := kv.Value{1}.Uvarint(3).Uvarint(1).Varint(4).Byte(byte(pipeline.Blocked)).String("why").Uvarint(0).Bytes(nil)
+	run, err := decodeVerdicts(7, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if run.linked || run.count != 3 || run.odd[1].verdict.Reason != "why" || run.odd[1].raised != 4 {
+		t.Errorf("read %+v", run)
+	}
 }
 
 // TestDamagedRunAsksForNoMemory has a few bytes claim millions of records.
@@ -179,13 +201,17 @@ func FuzzDecodeRuns(f *testing.F) {
 		{Profile: event.ProfileID{1}},
 		{Profile: event.ProfileID{2}, Account: event.ProfileID{1}, Verdict: pipeline.Verdict{Code: pipeline.Blocked, Reason: "plan", Body: []byte("{}")}},
 	}
-	f.Add([]byte(encodeVerdicts(records)), uint64(0))
+	f.Add([]byte(encodeVerdicts(0, records)), uint64(0))
 	f.Add([]byte(encodeProfiles(records)), uint64(math.MaxUint64))
 	f.Fuzz(func(t *testing.T, value []byte, first uint64) {
 		at := commitlog.Offset(first)
 		if run, err := decodeVerdicts(at, value); err == nil && run.covers(at) {
 			run.judge(&Entry{Offset: at})
+			if _, _, err := run.outputs(at); err != nil && err != errRun {
+				t.Fatal(err)
+			}
 		}
+		_, _ = repeats(at, value, at)
 		if run, err := decodeProfiles(at, value); err == nil && run.covers(at) && len(run.accounts) != len(run.profiles) {
 			t.Fatal("a run with fewer accounts than profiles")
 		}

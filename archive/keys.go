@@ -8,7 +8,7 @@ import (
 
 // Keys, all written under the fence of the space's loop:
 //
-//	VerdictRoom  s space v offset                  → verdicts of a run of records
+//	VerdictRoom  s space v offset                  → verdicts of a run of records, and where their outputs are
 //	ProfileRoom  e space epoch n offset            → profiles of a run of records
 //	HistoryRoom  e space epoch h profile time off  → the type of that event
 //
@@ -21,9 +21,11 @@ const (
 	HistoryRoom = 'h'
 )
 
-// The format bytes of the three values.
+// The format bytes of the three values. Verdicts of format 1 do not say where
+// the outputs of their records are.
 const (
-	verdictFormat = 1
+	verdictFormat = 2
+	verdictAlone  = 1
 	profileFormat = 1
 	historyFormat = 1
 )

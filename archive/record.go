@@ -18,7 +18,7 @@ func (a *Archive) Record(b *pipeline.Batch, records []*pipeline.Record) error {
 		return nil
 	}
 	first := records[0].Offset
-	if err := b.Tx.Set(runKey(verdictStem(b.Space), first), encodeVerdicts(records)); err != nil {
+	if err := b.Tx.Set(runKey(verdictStem(b.Space), first), encodeVerdicts(b.Resolved, records)); err != nil {
 		return err
 	}
 	if err := b.Tx.Set(runKey(profileStem(b.Space, b.Epoch), first), encodeProfiles(records)); err != nil {
@@ -48,6 +48,10 @@ type verdictRun struct {
 	first commitlog.Offset
 	count int
 	odd   map[int]oddity
+
+	linked   bool // resolved and spans are known
+	resolved commitlog.Offset
+	spans    []byte
 }
 
 type oddity struct {
@@ -59,8 +63,10 @@ func (r *verdictRun) covers(o commitlog.Offset) bool {
 	return r != nil && o >= r.first && o < r.first+commitlog.Offset(r.count)
 }
 
-func encodeVerdicts(records []*pipeline.Record) kv.Value {
-	v := kv.Value{verdictFormat}.Uvarint(uint64(len(records)))
+// encodeVerdicts writes: the number of records, the place of their first output
+// in the resolved log, the spans of outputs, and what is odd.
+func encodeVerdicts(resolved commitlog.Offset, records []*pipeline.Record) kv.Value {
+	v := kv.Value{verdictFormat}.Uvarint(uint64(len(records))).Uvarint(uint64(resolved)).Bytes(encodeSpans(records))
 	for i, r := range records {
 		raised := r.At - r.Stamped
 		if r.Verdict.Code == pipeline.Admitted && r.Verdict.Body == nil && r.Verdict.Reason == "" && raised == 0 {
@@ -73,10 +79,14 @@ func encodeVerdicts(records []*pipeline.Record) kv.Value {
 
 func decodeVerdicts(first commitlog.Offset, value []byte) (*verdictRun, error) {
 	f := kv.FieldsOf(value)
-	if f.Byte() != verdictFormat {
+	format := f.Byte()
+	if format != verdictFormat && format != verdictAlone {
 		return nil, errRun
 	}
 	run := &verdictRun{first: first, count: f.Count(1 << 24), odd: map[int]oddity{}}
+	if format == verdictFormat {
+		run.linked, run.resolved, run.spans = true, commitlog.Offset(f.Uvarint()), f.Bytes()
+	}
 	for len(f.Rest()) > 0 {
 		i := f.Count(run.count)
 		run.odd[i] = oddity{raised: f.Varint(), verdict: pipeline.Verdict{
@@ -87,6 +97,60 @@ func decodeVerdicts(first commitlog.Offset, value []byte) (*verdictRun, error) {
 		return nil, errRun
 	}
 	return run, nil
+}
+
+// encodeSpans writes how many outputs each record has, equal neighbours
+// together: how many records there are alike, then twice the number of
+// outputs of each, plus one where others come before them, of which the number
+// follows. Those others are of timers that fired before the record.
+func encodeSpans(records []*pipeline.Record) (v kv.Value) {
+	type step struct{ before, count int }
+	var last step
+	alike, end := uint64(0), 0
+	flush := func() {
+		if alike == 0 {
+			return
+		}
+		v = v.Uvarint(alike)
+		if last.before == 0 {
+			v = v.Uvarint(uint64(last.count) << 1)
+		} else {
+			v = v.Uvarint(uint64(last.count)<<1 | 1).Uvarint(uint64(last.before))
+		}
+	}
+	for _, r := range records {
+		s := step{r.Outputs.First - end, r.Outputs.Count}
+		if alike > 0 && s != last {
+			flush()
+			alike = 0
+		}
+		last, end = s, r.Outputs.First+r.Outputs.Count
+		alike++
+	}
+	flush()
+	return v
+}
+
+// outputs returns where the outputs of a record of the run are in the resolved
+// log.
+func (r *verdictRun) outputs(at commitlog.Offset) (first commitlog.Offset, n int, err error) {
+	f := kv.FieldsOf(r.spans)
+	left := uint64(at - r.first) // records before it
+	first = r.resolved
+	for f.OK() && len(f.Rest()) > 0 {
+		alike, count := f.Uvarint(), f.Uvarint()
+		before := uint64(0)
+		if count&1 == 1 {
+			before = f.Uvarint()
+		}
+		count >>= 1
+		if left < alike {
+			return first + commitlog.Offset(left*(before+count)+before), int(count), nil
+		}
+		left -= alike
+		first += commitlog.Offset(alike * (before + count))
+	}
+	return 0, 0, errRun
 }
 
 // profileRun is whose neighbouring records are.

@@ -39,12 +39,13 @@ type world struct {
 	loop     *pipeline.Loop
 	tap      func(pipeline.Committed)
 	pad      string // makes events large
+	window   time.Duration // of dedup
 	stop     func()
 }
 
 func newWorld(t *testing.T, db kv.DB, at time.Time) *world {
 	t.Helper()
-	w := &world{t: t, db: db, clock: clock.NewManual(at), random: rand.NewChaCha8([32]byte{1})}
+	w := &world{t: t, db: db, clock: clock.NewManual(at), random: rand.NewChaCha8([32]byte{1}), window: pipeline.DefaultDedupWindow}
 	ctx := context.Background()
 	open := func(stem kv.Key, fence kv.Fence) *kvlog.Log {
 		l, err := kvlog.Open(ctx, db, stem, fence, kvlog.Options{})
@@ -64,6 +65,7 @@ func (w *world) run(stages ...pipeline.Stage) {
 	loop, err := pipeline.NewLoop(context.Background(), pipeline.Config{
 		DB: w.db, Raw: w.raw, Resolved: w.resolved, Clock: w.clock, Random: w.random, Snapshots: snapshots{},
 		Stages: stages, Recorder: w.archive, Space: 1, Logger: slog.New(slog.DiscardHandler), Tap: w.tap,
+		DedupWindow: w.window,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -243,6 +245,22 @@ func TestTimersFireBetweenRecords(t *testing.T) {
 	if diff := cmp.Diff(want, w.outputs()); diff != "" {
 		t.Fatalf("-want +got:\n%s", diff)
 	}
+	// Each record knows its own outputs, and no timer's.
+	for at := range w.raw.End() {
+		p, err := w.archive.Passed(context.Background(), 1, 0, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Head.Kind == event.KindTick {
+			if p.Link.Count != 0 {
+				t.Errorf("a tick has %d outputs", p.Link.Count)
+			}
+			continue
+		}
+		if line := want[p.Link.First]; p.Link.Count != 1 || !strings.HasSuffix(line, " event "+p.Head.MessageID) {
+			t.Errorf("the %d outputs of %s begin with %q", p.Link.Count, p.Head.MessageID, line)
+		}
+	}
 }
 
 func TestManyTimersAtOnce(t *testing.T) {
@@ -412,4 +430,30 @@ func TestCrashes(t *testing.T) {
 	if diff := cmp.Diff(calm.outputs(), w.outputs()); diff != "" {
 		t.Errorf("outputs differ after crashes, -calm +crashed:\n%s", diff)
 	}
+}
+
+// TestFindMessage leads from messageIds to records.
+func TestFindMessage(t *testing.T) {
+	w := newWorld(t, memkv.New(), start)
+	w.run(echo{})
+	w.passed(w.send("a", "b", "a"))
+	w.stop()
+	for id, want := range map[string]string{"a": "0 true", "b": "1 true", "c": "0 false"} {
+		if got := w.find(id); got != want {
+			t.Errorf("%s is found at %s, want %s", id, got, want)
+		}
+	}
+}
+
+func (w *world) find(id string) (found string) {
+	w.t.Helper()
+	err := w.db.View(context.Background(), func(r kv.Reader) error {
+		offset, ok, err := pipeline.FindMessage(r, 1, id)
+		found = fmt.Sprint(offset, ok)
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return found
 }

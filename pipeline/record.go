@@ -34,11 +34,22 @@ type Record struct {
 	// stages behind the one that decided otherwise.
 	Verdict Verdict
 
+	// Outputs is where what the record brought about stands among the outputs
+	// of its batch: its event, the changes and the messages it caused. What a
+	// timer brought about that fired before it is not among them.
+	Outputs Span
+
 	// defect says which stage fell over the record; it is dropped with that
 	// reason, so that one odd event cannot stop a space for ever.
 	defect string
 
 	slots []any
+}
+
+// Span is a run of a batch's outputs.
+type Span struct {
+	First int // counted from Batch.Resolved
+	Count int
 }
 
 // Verdict is what became of a record at intake. It is stored beside the block

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"kith/commitlog"
 	"kith/event"
 	"kith/kv"
 	"kith/timer"
@@ -63,6 +64,9 @@ type Batch struct {
 	// Snapshot is the configuration in force; it changes when a config record
 	// passes. A record carries its own.
 	Snapshot *workspace.Snapshot
+	// Resolved is where the batch's first output will stand in the resolved
+	// log.
+	Resolved commitlog.Offset
 
 	outputs []Output
 	emitted int // bytes of outputs, about

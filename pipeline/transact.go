@@ -136,14 +136,14 @@ func (l *Loop) begin(tx kv.Tx, records []*Record) (*transaction, error) {
 	} else {
 		snapshot.Seal()
 	}
-	b := &Batch{Space: l.cfg.Space, Epoch: l.cfg.Epoch, Live: true, Snapshot: snapshot}
+	b := &Batch{Space: l.cfg.Space, Epoch: l.cfg.Epoch, Live: true, Snapshot: snapshot, Resolved: l.cfg.Resolved.End()}
 	ahead, err := l.readAhead(tx, b, records)
 	if err != nil {
 		return nil, err
 	}
 	b.Tx = ahead
 	b.Timers = timer.NewPass(ahead, l.cfg.Space, l.cfg.Epoch)
-	t := &transaction{loop: l, batch: b, pos: pos, end: l.cfg.Resolved.End()}
+	t := &transaction{loop: l, batch: b, pos: pos, end: b.Resolved}
 	for _, s := range l.cfg.Stages {
 		p, err := s.Begin(b)
 		if err != nil {
@@ -172,9 +172,11 @@ func (t *transaction) lead(records []*Record) (int, error) {
 			r.Before = t.batch.Snapshot
 			t.batch.Snapshot, t.pos.Snapshot = r.Snapshot, r.Snapshot.Number
 		}
+		r.Outputs.First = len(t.batch.outputs)
 		if err := t.admit(r); err != nil {
 			return 0, err
 		}
+		r.Outputs.Count = len(t.batch.outputs) - r.Outputs.First
 		t.pos.At, t.pos.Next = r.At, r.Offset+1
 	}
 	return len(records), nil
@@ -211,13 +213,13 @@ func (t *transaction) admit(r *Record) error {
 		r.Verdict = Verdict{Code: Dropped, Reason: r.defect}
 		return nil
 	}
-	if r.Kind == event.KindEvent {
+	if window := t.loop.cfg.DedupWindow.Milliseconds(); r.Kind == event.KindEvent && window > 0 {
 		key := dedupKey(t.batch.Space, r.MessageID)
 		seen, err := t.batch.Tx.Get(key)
 		if err != nil {
 			return err
 		}
-		if first, ok := decodeSeen(seen); ok {
+		if first, at, ok := decodeSeen(seen); ok && r.At-at < window {
 			r.Verdict = Verdict{Code: Duplicate, Reason: "duplicate messageId", Of: first}
 			return nil
 		}
