@@ -47,6 +47,9 @@ type Config struct {
 	// drop what they sent. Otherwise the answer is 200 and the events are
 	// counted as rejected.
 	StrictWriteKeys bool
+	// Tokens judges access tokens. Without it they are ignored, and a source
+	// that requires one takes nothing.
+	Tokens Tokens
 	// TrustedProxies are peers whose X-Forwarded-For names the client.
 	TrustedProxies []netip.Prefix
 

@@ -19,6 +19,7 @@ type intake struct {
 	route   route
 	request *http.Request
 	key     string // the write key
+	token   string // of the bearer; empty without one
 	now     time.Time
 	stamp   string // now, as the events carry it
 	from    *workspace.Source

@@ -55,6 +55,8 @@ const (
 const (
 	CodeInvalidJSON        = "invalid_json"      // 400
 	CodeInvalidGzip        = "invalid_gzip"      // 400
+	CodeInvalidToken       = "invalid_token"     // 401: the access token is wrong, expired, revoked or for something else
+	CodeTokenRequired      = "token_required"    // 401: the source takes no events without one
 	CodeInvalidQuery       = "invalid_query"     // of a pixel
 	CodeTooManyRequests    = "too_many_requests" // a pixel while a queue is full
 	CodeUnavailable        = "unavailable"       // a pixel while nothing can be written

@@ -127,6 +127,9 @@ func (c *Collector) answer(w http.ResponseWriter, a answer) {
 	if err != nil {
 		body = []byte(`{"success":false}`)
 	}
+	if a.code == CodeInvalidToken || a.code == CodeTokenRequired {
+		h.Set("WWW-Authenticate", `Bearer error="invalid_token"`) // RFC 6750 §3
+	}
 	w.WriteHeader(a.status)
 	_, _ = w.Write(body)
 }
@@ -157,22 +160,26 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// basicUser returns the user name of HTTP Basic, which is the write key. The
-// colon behind it may be missing.
-func basicUser(r *http.Request) string {
+// credentials returns what a request shows of itself in Authorization: the user
+// name of HTTP Basic, which is the write key, or a bearer token. The colon
+// behind the user name may be missing.
+func credentials(r *http.Request) (key, token string) {
 	scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Basic") {
-		return ""
+	switch {
+	case strings.EqualFold(scheme, "Bearer"):
+		return "", strings.TrimSpace(rest)
+	case !strings.EqualFold(scheme, "Basic"):
+		return "", ""
 	}
 	rest = strings.TrimRight(strings.TrimSpace(rest), "=")
 	plain, err := base64.RawStdEncoding.DecodeString(rest)
 	if err != nil {
 		if plain, err = base64.RawURLEncoding.DecodeString(rest); err != nil {
-			return ""
+			return "", ""
 		}
 	}
 	user, _, _ := strings.Cut(string(plain), ":")
-	return strings.TrimSpace(user)
+	return strings.TrimSpace(user), ""
 }
 
 // clientIP returns the address of the client, or nothing. A trusted proxy is
@@ -215,7 +222,8 @@ func (c *Collector) take(r *http.Request, rt route) answer {
 	defer held.release()
 	in := c.intake()
 	defer c.forget(in)
-	in.route, in.request, in.key = rt, r, basicUser(r)
+	in.route, in.request = rt, r
+	in.key, in.token = credentials(r)
 	a := in.take(held)
 	if rt.form == formPixel && a.after > 0 {
 		// Whoever fetches an image learns nothing and does not come again.
@@ -250,6 +258,9 @@ func (in *intake) take(held *hold) answer {
 	if !in.from.Enabled {
 		in.refuseAll(refusal{code: CodeSourceDisabled, message: "the source is disabled: enable it, or remove its write key from the sender"})
 		return answer{status: http.StatusOK}
+	}
+	if a := in.authorize(); a != nil {
+		return *a
 	}
 	space := snapshot.Space(in.from.SpaceID)
 	if space == nil {
