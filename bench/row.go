@@ -162,6 +162,7 @@ func (w *rowWorld) open(ctx context.Context, stages []pipeline.Stage, history *a
 	w.loop, err = pipeline.NewLoop(ctx, pipeline.Config{
 		DB: w.db, Raw: w.raw, Resolved: resolved, Clock: clock.System{}, Random: rand.NewChaCha8([32]byte{2}), Snapshots: w,
 		Stages: stages, Recorder: history, Space: rowSpace, Epoch: rowEpoch, Logger: slog.New(slog.DiscardHandler),
+		DedupWindow: pipeline.DefaultDedupWindow,
 	})
 	return err
 }

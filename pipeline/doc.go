@@ -14,5 +14,11 @@
 // the record's At, an id derives from the record's ID. A transaction may run
 // again, so a stage keeps nothing between batches but what can be read again.
 //
+// The loop drops what it has seen before: a messageId counts once a space
+// within the dedup window. The index of that also leads from a messageId to its
+// record, for the trace:
+//
+//	FindMessage(r kv.Reader, space uint32, messageID string) (commitlog.Offset, bool, error)
+//
 // The package imports no room: server hands it the list of stages.
 package pipeline

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 
 	"kith/commitlog"
 	"kith/kv"
@@ -69,10 +68,10 @@ func encodeSeen(r *Record) kv.Value {
 	return kv.Value{dedupFormat}.Uvarint(uint64(r.Offset)).Varint(r.At)
 }
 
-func decodeSeen(value []byte) (commitlog.Offset, bool) {
-	if len(value) == 0 || value[0] != dedupFormat {
-		return 0, false
-	}
-	n, size := binary.Uvarint(value[1:])
-	return commitlog.Offset(n), size > 0
+// decodeSeen returns offset and instant of the first record.
+func decodeSeen(value []byte) (offset commitlog.Offset, at int64, ok bool) {
+	f := kv.FieldsOf(value)
+	known := f.Byte() == dedupFormat
+	offset, at = commitlog.Offset(f.Uvarint()), f.Varint()
+	return offset, at, known && f.OK()
 }

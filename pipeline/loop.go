@@ -24,7 +24,8 @@ type Snapshots interface {
 	At(r kv.Reader, n uint64) (*workspace.Snapshot, error)
 }
 
-// Config is what a loop is made of. All fields but Tap are required.
+// Config is what a loop is made of. All fields but Tap and
+// DedupWindow are required.
 type Config struct {
 	DB        kv.DB
 	Raw       commitlog.Log        // the space's raw log
@@ -37,6 +38,10 @@ type Config struct {
 	Space     uint32
 	Epoch     uint32
 	Logger    *slog.Logger
+	// DedupWindow is how long a messageId is remembered, by at: a record whose
+	// messageId came less than this before is a duplicate. Zero turns dedup
+	// off, and FindMessage then finds nothing.
+	DedupWindow time.Duration
 	// Tap sees what a batch did, after its commit. It must be quick.
 	Tap func(Committed)
 }
@@ -49,6 +54,10 @@ type Committed struct {
 	Next    commitlog.Offset // of the raw log
 	End     commitlog.Offset // of the resolved log
 }
+
+// DefaultDedupWindow is how long a server remembers messageIds unless it is
+// told otherwise.
+const DefaultDedupWindow = 30 * 24 * time.Hour
 
 // Limits of one transaction of the loop.
 const (

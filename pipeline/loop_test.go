@@ -38,7 +38,7 @@ type world struct {
 	archive  *archive.Archive
 	loop     *pipeline.Loop
 	tap      func(pipeline.Committed)
-	pad      string // makes events large
+	pad      string        // makes events large
 	window   time.Duration // of dedup
 	stop     func()
 }

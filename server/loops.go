@@ -56,7 +56,7 @@ func (s *Server) buildLoop(ctx context.Context, sp *space) (err error) {
 	sp.loop, err = pipeline.NewLoop(ctx, pipeline.Config{
 		DB: s.db, Raw: sp.raw, Resolved: sp.resolved, Clock: s.clock, Random: s.random, Snapshots: s.workspace,
 		Stages: s.row.stages(), Recorder: s.archive, Space: sp.number, Epoch: sp.epoch, Logger: s.cfg.Logger,
-		Tap: s.tapCommitted,
+		Tap: s.tapCommitted, DedupWindow: max(0, s.cfg.DedupWindow),
 	})
 	if err != nil {
 		return err

@@ -91,6 +91,7 @@ func (r *Row) start(stages []pipeline.Stage) {
 	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
 		DB: r.DB, Raw: r.raw, Resolved: r.resolved, Clock: r.Clock, Random: &guarded{chance: rand.NewChaCha8([32]byte{8})}, Snapshots: r.snapshots,
 		Stages: stages, Recorder: r.Archive, Space: Space, Epoch: Epoch, Logger: slog.New(slog.DiscardHandler),
+		DedupWindow: pipeline.DefaultDedupWindow,
 	})
 	if err != nil {
 		r.t.Fatal(err)

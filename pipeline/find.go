@@ -1,0 +1,22 @@
+package pipeline
+
+import (
+	"kith/commitlog"
+	"kith/kv"
+)
+
+// FindMessage returns the offset, in the raw log of a space, of the first
+// record with a messageId: of the copy that counted, never of one that was
+// dropped as a duplicate. When an id came again after its window, the newest
+// of those that counted is found. A message is found from the commit of its
+// batch on, at least until the dedup window (Config.DedupWindow, by at) has
+// passed over it; found is false after that, for an id that never came, and
+// for all ids when dedup is off.
+func FindMessage(r kv.Reader, space uint32, messageID string) (offset commitlog.Offset, found bool, err error) {
+	value, err := r.Get(dedupKey(space, messageID))
+	if err != nil {
+		return 0, false, err
+	}
+	offset, _, found = decodeSeen(value)
+	return offset, found, nil
+}
