@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -54,6 +55,9 @@ type Rejections struct {
 	stopped chan struct{}
 	lost    atomic.Uint64
 
+	mu      sync.Mutex
+	pending map[rejectedCount]uint64 // not written yet; see counts.go
+
 	// Owned by Run.
 	next    uint64
 	sources map[string]int // how many of a source are stored
@@ -62,7 +66,7 @@ type Rejections struct {
 // OpenRejections finds what is stored.
 func OpenRejections(ctx context.Context, db kv.DB, c clock.Clock, logger *slog.Logger) (*Rejections, error) {
 	r := &Rejections{
-		db: db, clock: c, logger: logger, sources: map[string]int{}, next: 1,
+		db: db, clock: c, logger: logger, sources: map[string]int{}, next: 1, pending: map[rejectedCount]uint64{},
 		queue: make(chan Rejection, queueLength), flush: make(chan chan struct{}), stopped: make(chan struct{}),
 	}
 	err := db.View(ctx, func(reader kv.Reader) error {
@@ -85,8 +89,8 @@ func OpenRejections(ctx context.Context, db kv.DB, c clock.Clock, logger *slog.L
 	return r, nil
 }
 
-// Reject keeps a message. It never waits: when the writer is behind, the
-// message is counted as lost.
+// Reject keeps a message and counts it. It never waits: when the writer is
+// behind, the message is counted, but lost.
 func (r *Rejections) Reject(x Rejection) {
 	if len(x.Body) > maxBody {
 		cut := maxBody
@@ -97,6 +101,7 @@ func (r *Rejections) Reject(x Rejection) {
 	}
 	x.Count = max(x.Count, 1)
 	x.Body = string(bytes.ToValidUTF8([]byte(x.Body), []byte("\uFFFD"))) // also: holds on to no request
+	r.count(&x)
 	select {
 	case r.queue <- x:
 	default:
@@ -122,9 +127,7 @@ func (r *Rejections) Run(ctx context.Context) error {
 		case x := <-r.queue:
 			err = r.write(r.gather(x))
 		case done := <-r.flush:
-			if batch := r.gather(); len(batch) > 0 {
-				err = r.write(batch)
-			}
+			err = r.write(r.gather())
 			close(done)
 		case <-reached:
 			err = r.sweep(ctx)
@@ -135,12 +138,11 @@ func (r *Rejections) Run(ctx context.Context) error {
 			}
 		case <-ctx.Done():
 			stop()
-			for batch := r.gather(); len(batch) > 0; batch = r.gather() {
-				if err := r.write(batch); err != nil {
+			for batch := r.gather(); ; batch = r.gather() {
+				if err := r.write(batch); err != nil || len(batch) == 0 {
 					return err
 				}
 			}
-			return nil
 		}
 		stop()
 		if err != nil && ctx.Err() == nil {
@@ -169,8 +171,12 @@ func (r *Rejections) write(batch []Rejection) error {
 		added[batch[i].Source]++
 	}
 	removed := map[string]int{}
+	counts := r.takeCounts()
 	// Not bounded by Run's context: what was rejected before the end is kept.
 	err := r.db.Update(context.Background(), fence, kv.Lazy, func(tx kv.Tx) error {
+		if err := writeCounts(tx, counts); err != nil {
+			return err
+		}
 		for i := range batch {
 			value, err := encodeRejection(&batch[i])
 			if err != nil {
@@ -226,7 +232,7 @@ func (r *Rejections) sweep(ctx context.Context) error {
 			}
 			removed[source] = len(keys)
 		}
-		return nil
+		return sweepCounts(tx, r.clock.Now())
 	})
 	if err != nil {
 		return fmt.Errorf("remove old rejected messages: %w", err)
@@ -298,7 +304,7 @@ func (r *Rejections) List(ctx context.Context, source, cursor string, limit int)
 				return err
 			}
 			_, seq, _ := readRejectionKey(pair.Key)
-			x.ID = strconv.FormatUint(seq, 36)
+			x.ID = rejectionID(seq)
 			page = append(page, *x)
 		}
 		return nil
@@ -321,3 +327,6 @@ func (r *Rejections) settle(ctx context.Context) error {
 	}
 	return nil
 }
+
+// rejectionID is a rejection's number in the form that people pass around.
+func rejectionID(seq uint64) string { return strconv.FormatUint(seq, 36) }

@@ -1,0 +1,104 @@
+package archive
+
+import (
+	"context"
+
+	"kith/commitlog"
+	"kith/event"
+	"kith/kv"
+	"kith/pipeline"
+)
+
+// Judged is one record of the raw log that the loop has passed, of any kind and
+// with any verdict.
+type Judged struct {
+	Offset  commitlog.Offset
+	Head    event.Head // At and Time as the row saw them
+	Raw     []byte     // the body as it was accepted
+	Verdict pipeline.Verdict
+}
+
+// Processed returns the body as intake let it pass.
+func (p *Judged) Processed() []byte {
+	if p.Verdict.Body != nil {
+		return p.Verdict.Body
+	}
+	return p.Raw
+}
+
+// Follow calls fn with the records that the loop has passed, from one offset
+// on, in order, until about maxBytes of the packed log are read, and returns
+// where to go on: from itself when nothing more has passed. What fn gets is
+// valid until it returns. Verdicts are those of one moment of the store; fn runs
+// outside of it. An error of fn ends it.
+func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*Judged) error) (next commitlog.Offset, err error) {
+	log, err := a.raw(space)
+	if err != nil {
+		return from, err
+	}
+	blocks, err := log.Read(ctx, from, maxBytes)
+	if err != nil || len(blocks) == 0 {
+		return from, err
+	}
+	runs, err := a.verdictsOf(ctx, space, from, blocks[len(blocks)-1].End())
+	if err != nil {
+		return from, err
+	}
+	next = from
+	for _, blk := range blocks {
+		if len(runs) == 0 {
+			return next, nil // spare unpacking what has not passed
+		}
+		records, err := event.DecodeBlock(blk.Data)
+		if err != nil {
+			return next, err
+		}
+		for i := range records {
+			at := blk.First + commitlog.Offset(i)
+			if at < next {
+				continue
+			}
+			for len(runs) > 0 && !runs[0].covers(at) {
+				runs = runs[1:]
+			}
+			if len(runs) == 0 {
+				return next, nil
+			}
+			e := Entry{Offset: at, Head: records[i].Head}
+			runs[0].judge(&e)
+			if err := fn(&Judged{Offset: at, Head: e.Head, Raw: records[i].Body, Verdict: e.Verdict}); err != nil {
+				return next, err
+			}
+			next = at + 1
+		}
+	}
+	return next, nil
+}
+
+// verdictsOf returns the runs of verdicts that cover the records from one
+// offset up to another, in order.
+func (a *Archive) verdictsOf(ctx context.Context, space uint32, from, to commitlog.Offset) ([]*verdictRun, error) {
+	var runs []*verdictRun
+	err := a.db.View(ctx, func(r kv.Reader) error {
+		reader := runReader{reader: r, space: space}
+		first, err := reader.verdicts(from)
+		if err != nil || first == nil {
+			return err
+		}
+		runs = append(runs, first)
+		stem := verdictStem(space)
+		for pair, err := range r.Scan(kv.Range{From: runKey(stem, first.first+1), To: runKey(stem, to)}) {
+			if err != nil {
+				return err
+			}
+			parts := kv.PartsAfter(pair.Key, stem)
+			run, err := decodeVerdicts(commitlog.Offset(parts.Uint64()), append([]byte{}, pair.Value...))
+			if err != nil {
+				return err
+			}
+			runs = append(runs, run)
+		}
+		return nil
+	})
+	return runs, err
+}
