@@ -20,6 +20,7 @@ type intake struct {
 	request *http.Request
 	key     string // the write key
 	token   string // of the bearer; empty without one
+	retried bool   // the sender says that this is not its first try
 	now     time.Time
 	stamp   string // now, as the events carry it
 	from    *workspace.Source
@@ -33,6 +34,8 @@ type intake struct {
 	out     []byte // the events' bodies, one behind the other
 	records []event.Record
 	call    call // the event at hand
+
+	unreadTimestamp, unreadSentAt warning
 }
 
 // intake returns a clean intake.
@@ -72,6 +75,15 @@ type shared struct {
 // maxTimeBytes is more than any timestamp has. What is longer would be copied
 // into every event.
 const maxTimeBytes = 64
+
+// brief returns what a batch says of a time, unless it is longer than any.
+func (in *intake) brief(v gjson.Result, w *warning) gjson.Result {
+	if len(v.Raw) > maxTimeBytes {
+		in.warn(w, head(v.Raw, maxTimeBytes))
+		return gjson.Result{}
+	}
+	return v
+}
 
 // document is a raw JSON object and its members.
 type document struct {
@@ -137,13 +149,9 @@ func (in *intake) decode(body string) error {
 				in.batch.integrations.read(v)
 			}
 		case "sentAt":
-			if len(v.Raw) <= maxTimeBytes {
-				in.batch.sentAt = v
-			}
+			in.batch.sentAt = in.brief(v, &in.unreadSentAt)
 		case "timestamp":
-			if len(v.Raw) <= maxTimeBytes {
-				in.batch.timestamp = v
-			}
+			in.batch.timestamp = in.brief(v, &in.unreadTimestamp)
 		case "writeKey":
 			in.foundKey(v)
 		}
@@ -230,6 +238,7 @@ func (in *intake) judge() error {
 			in.refuse(*refused, raw)
 		}
 	}
+	in.tellWarnings()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec // by status
 	rejected *prometheus.CounterVec // by code
+	warned   *prometheus.CounterVec // by code
 	accepted prometheus.Counter
 	bytes    prometheus.Counter
 	blocks   prometheus.Counter
@@ -20,6 +21,8 @@ func newMetrics(to prometheus.Registerer, c *Collector) (*metrics, error) {
 			Name: "kith_collect_requests_total", Help: "Requests to the Tracking API, by status code."}, []string{"status"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kith_collect_rejected_events_total", Help: "Events that were not kept, by discard code."}, []string{"code"}),
+		warned: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kith_collect_warned_events_total", Help: "Events that were kept although something of them could not be used, by code."}, []string{"code"}),
 		accepted: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "kith_collect_accepted_events_total", Help: "Events that were made durable."}),
 		bytes: prometheus.NewCounter(prometheus.CounterOpts{
@@ -35,7 +38,7 @@ func newMetrics(to prometheus.Registerer, c *Collector) (*metrics, error) {
 	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kith_collect_inflight_bytes", Help: "Bytes of requests that are being worked on; the limit answers 429."},
 		func() float64 { return float64(c.held.Load()) })
-	for _, x := range []prometheus.Collector{m.requests, m.rejected, m.accepted, m.bytes, m.blocks, m.groups, held} {
+	for _, x := range []prometheus.Collector{m.requests, m.rejected, m.warned, m.accepted, m.bytes, m.blocks, m.groups, held} {
 		if err := to.Register(x); err != nil {
 			return nil, err
 		}

@@ -112,7 +112,7 @@ func (in *intake) event(raw string) (*refusal, error) {
 			return nil, err
 		}
 	}
-	when := effective(in.now, k.timestamp, k.sentAt)
+	when := in.when(k, raw)
 	begin := len(in.out)
 	context := in.write(k, messageID, when)
 	body := in.out[begin:len(in.out):len(in.out)]
@@ -393,63 +393,6 @@ func (in *intake) newMessageID() (string, error) {
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	s := hex.EncodeToString(b[:])
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:], nil
-}
-
-// effective returns when an event happened: the client's timestamp, put right
-// by what its clock said when it sent (sheet connections_protocols §2.5), and
-// never later than now. Instants that cannot be read or lie before 1970 count
-// as not sent; without a timestamp it is now.
-func effective(now time.Time, timestamp, sentAt gjson.Result) time.Time {
-	original, ok := instant(timestamp)
-	if !ok {
-		return now
-	}
-	ms := original
-	if sent, ok := instant(sentAt); ok {
-		if fixed := now.UnixMilli() - (sent - original); fixed >= 0 {
-			ms = fixed
-		}
-	}
-	return time.UnixMilli(min(ms, now.UnixMilli())).UTC()
-}
-
-// instant reads a timestamp as milliseconds since 1970.
-func instant(v gjson.Result) (ms int64, ok bool) {
-	if v.Type != gjson.String {
-		return 0, false
-	}
-	t, ok := event.ParseTime(v.Str)
-	if !ok {
-		t, ok = parseLocal(v.Str)
-	}
-	if !ok || t.UnixMilli() < 0 {
-		return 0, false
-	}
-	return t.UnixMilli(), true
-}
-
-// parseLocal reads what event.ParseTime does not: the forms of ISO 8601 without
-// a zone, which mean UTC as they do in queries, a day alone, which is its first
-// instant, and a space for the T, as databases and files have it. Were they
-// taken for nothing, an import of the past would count as today.
-func parseLocal(s string) (time.Time, bool) {
-	if len(s) < len(time.DateOnly) || len(s) > 40 || s[4] != '-' || s[7] != '-' {
-		return time.Time{}, false
-	}
-	day, rest := s[:10], s[10:]
-	if rest == "" {
-		t, err := time.Parse(time.DateOnly, day)
-		return t, err == nil
-	}
-	if rest[0] != 'T' && rest[0] != ' ' {
-		return time.Time{}, false
-	}
-	for _, form := range [...]string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04Z07:00"} {
-		if t, err := time.Parse(form, day+" "+rest[1:]); err == nil {
-			return t.UTC().Truncate(time.Millisecond), true
-		}
-	}
-	return time.Time{}, false
 }
 
 // blank reports whether a member is missing, null or the empty string.

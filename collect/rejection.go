@@ -12,7 +12,8 @@ type Rejections interface {
 	Reject(Rejection)
 }
 
-// Rejection is one or more events that were not kept, and why.
+// Rejection is one or more events that were not kept, and why; or, if Kept is
+// set, what somebody should know of events that were.
 type Rejection struct {
 	At        time.Time
 	SourceID  string // empty when the write key is unknown or none was found
@@ -24,6 +25,7 @@ type Rejection struct {
 	MessageID string
 	Count     int    // how many events it stands for; more than one when a whole batch was refused
 	Sample    []byte // the event as sent, or its beginning; the receiver's to keep
+	Kept      bool   // a warning: the events were accepted
 	Truncated bool   // Sample is only the beginning
 }
 
@@ -69,6 +71,7 @@ const (
 	CodeMessageIDNotString = "message_id_not_string"
 	CodeContextNotObject   = "context_not_object"
 	CodeIntegrationsNotObj = "integrations_not_object"
+	CodeTimeUnreadable     = "timestamp_unreadable" // a warning
 )
 
 // refusal is why one event is not kept.
@@ -76,9 +79,13 @@ type refusal struct {
 	code, message, field string
 }
 
-// reject tells of n events that were not kept. raw is one of them as sent.
+// reject tells of n events that were not kept, or of a warning. raw is one of them as sent.
 func (c *Collector) reject(x Rejection, r refusal, n int, raw string) {
-	c.metrics.rejected.WithLabelValues(r.code).Add(float64(n))
+	if x.Kept {
+		c.metrics.warned.WithLabelValues(r.code).Add(float64(n))
+	} else {
+		c.metrics.rejected.WithLabelValues(r.code).Add(float64(n))
+	}
 	if c.config.Rejections == nil {
 		return
 	}

@@ -153,8 +153,9 @@ func TestRequests(t *testing.T) {
 			body:     `{"context":{"x":"` + strings.Repeat("x", 32<<10) + `"},"batch":[{"type":"track","event":"A","userId":"u"},{"type":"track","event":"A","userId":"u"}]}`,
 			rejected: []string{"event_too_large*2"}},
 		{name: "a long sentAt for all", path: "/v1/batch", headers: []string{basic},
-			body:   `{"sentAt":"` + strings.Repeat("2", 100) + `","batch":[{"type":"page","userId":"u","messageId":"m"}]}`,
-			stored: []string{`{"type":"page","userId":"u","messageId":"m",` + tail}},
+			body:     `{"sentAt":"` + strings.Repeat("2", 100) + `","batch":[{"type":"page","userId":"u","messageId":"m"}]}`,
+			stored:   []string{`{"type":"page","userId":"u","messageId":"m",` + tail},
+			rejected: []string{"timestamp_unreadable"}},
 
 		// Write keys.
 		{name: "body only", body: `{"writeKey":" key-web-2 ","userId":"u","event":"E","messageId":"m"}`,

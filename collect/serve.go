@@ -224,6 +224,9 @@ func (c *Collector) take(r *http.Request, rt route) answer {
 	defer c.forget(in)
 	in.route, in.request = rt, r
 	in.key, in.token = credentials(r)
+	if n := r.Header["X-Retry-Count"]; len(n) > 0 {
+		in.retried = n[0] != "0" // SDKs leave it out of a first try
+	}
 	a := in.take(held)
 	if rt.form == formPixel && a.after > 0 {
 		// Whoever fetches an image learns nothing and does not come again.
