@@ -229,3 +229,28 @@ func (k *kith) backlog() (int64, error) {
 	}
 	return n, nil
 }
+
+// cpuTime returns how many seconds of processor time the server has used, from
+// its own metrics.
+func (k *kith) cpuTime(ctx context.Context) (float64, error) {
+	const name = "process_cpu_seconds_total "
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.base+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("GET /metrics has no %s", name)
+}

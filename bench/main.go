@@ -33,6 +33,7 @@ type bench struct {
 	dir    string // each scenario makes a folder of its own in it
 	span   time.Duration
 	people int
+	batch  int // the only shape of load that collect measures; zero: all
 	// cpuProfile is where the first case of row writes its profile.
 	cpuProfile string
 }
@@ -51,6 +52,7 @@ func run(ctx context.Context) error {
 	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, row, throughput, latency, reads, idle; default all")
 	span := flag.Duration("for", 10*time.Second, "how long each load lasts")
 	people := flag.Int("people", 100_000, "how many people the events are about")
+	batch := flag.Int("batch", 0, "measure collect with requests of this many events only: 1 or 100; default both")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "kith-bench-")
@@ -58,7 +60,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // what is left is in the temporary folder
-	b := &bench{binary: *binary, dir: dir, span: *span, people: *people, cpuProfile: *profile}
+	b := &bench{binary: *binary, dir: dir, span: *span, people: *people, batch: *batch, cpuProfile: *profile}
 	if _, err := os.Stat(b.binary); err != nil {
 		return fmt.Errorf("%w: run make build first", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -47,11 +48,14 @@ func (b *bench) disk(ctx context.Context) error {
 	return nil
 }
 
+// shape is the form of a load.
+type shape struct{ batch, connections int }
+
 // collect measures acceptance with the row held back and with everything on,
 // against a bare server under the same load.
 func (b *bench) collect(ctx context.Context) error {
 	fmt.Println("collect: generator and server on the same cores")
-	shapes := []struct{ batch, connections int }{{100, 16}, {1, 64}}
+	shapes := slices.DeleteFunc([]shape{{100, 16}, {1, 64}}, func(s shape) bool { return b.batch > 0 && b.batch != s.batch })
 	var limits []float64
 	for _, s := range shapes {
 		url, stop, err := bare()
@@ -86,7 +90,17 @@ func (b *bench) collect(ctx context.Context) error {
 				k.stop()
 				return err
 			}
+			before, err := k.cpuTime(ctx)
+			if err != nil {
+				k.stop()
+				return err
+			}
 			r, err := b.send(ctx, load{base: k.base, key: key, batch: s.batch, connections: s.connections, people: b.people})
+			if err != nil {
+				k.stop()
+				return err
+			}
+			after, err := k.cpuTime(ctx)
 			if err != nil {
 				k.stop()
 				return err
@@ -97,8 +111,9 @@ func (b *bench) collect(ctx context.Context) error {
 				return err
 			}
 			row(fmt.Sprintf("%s, batches of %d, %d connections", what, s.batch, s.connections),
-				"%8.0f events/s, %.2f of the bare server; refused %d; p50 %v p99 %v; at half load p99 %v",
-				r.perSecond(), r.perSecond()/limits[i], r.refused, ms(r.percentile(.5)), ms(r.percentile(.99)), ms(half.percentile(.99)))
+				"%8.0f events/s, %.2f of the bare server; refused %d; p50 %v p99 %v; at half load p99 %v; CPU %.1f µs an event",
+				r.perSecond(), r.perSecond()/limits[i], r.refused, ms(r.percentile(.5)), ms(r.percentile(.99)), ms(half.percentile(.99)),
+				(after-before)*1e6/float64(max(1, r.accepted)))
 		}
 	}
 	return nil
