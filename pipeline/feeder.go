@@ -84,6 +84,7 @@ func (f *feeder) batch(ctx context.Context, blocks []commitlog.Block) (records [
 			if r.Event != nil {
 				bodies += len(r.Event.Body)
 			}
+			bodies += len(r.Object)
 		}
 		records, n = append(records, more...), k
 	}
@@ -128,8 +129,11 @@ func (f *feeder) unpack(ctx context.Context, blocks []commitlog.Block) ([]*Recor
 			}
 			r.Snapshot, r.Source = f.snapshot, f.snapshot.Source(r.Head.Source)
 			records = append(records, r)
-			if r.Kind == event.KindEvent {
+			switch r.Kind {
+			case event.KindEvent:
 				r.Event = &event.Event{Body: unpacked[i][j].Body}
+			case event.KindObject:
+				r.Object = unpacked[i][j].Body
 			}
 		}
 	}
