@@ -8,14 +8,16 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 .PHONY: build demo test crash lint bench clean
 
-build:
+ANALYTICS = collect/cdn/web
+
+build: $(ANALYTICS)/dist/standalone.js
 	@mkdir -p bin
 	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/kith ./cmd/kith
 
 demo: build demo/node/node_modules
 	bin/kith demo --sdk demo/node $(DEMO)
 
-test: lint demo/node/node_modules e2e/node/node_modules
+test: lint $(ANALYTICS)/dist/standalone.js demo/node/node_modules e2e/node/node_modules
 	go test -timeout 20m ./...
 	@echo "make test: all tests passed"
 
@@ -37,6 +39,15 @@ bench: build
 	@if command -v npm >/dev/null; then cd $(@D) && npm ci --no-audit --no-fund --loglevel=error; \
 	else echo "npm is not here: going on without the packages of $(@D)"; fi
 	@if [ -d $@ ]; then touch $@; fi
+
+# analytics.js, which the binary serves: out of its npm package, as the lock file
+# has it. A binary that is built without npm says so when it is asked for it.
+$(ANALYTICS)/dist/standalone.js: $(ANALYTICS)/package-lock.json
+	@if ! command -v npm >/dev/null; then echo "npm is not here: going on without analytics.js"; exit 0; fi; \
+	cd $(ANALYTICS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && \
+	from=node_modules/@segment/analytics-next && rm -f dist/*.js dist/*.gz dist/LICENSE && \
+	cp $$from/dist/umd/*.bundle.*.js $$from/dist/umd/*.bundle.*.js.gz node_modules/@babel/polyfill/dist/polyfill.min.js dist/ && \
+	gzip -9 -n -k dist/polyfill.min.js && cp $$from/LICENSE.MD dist/LICENSE && cp $$from/dist/umd/standalone.js dist/ && touch dist/standalone.js
 
 clean:
 	rm -rf bin
