@@ -2,11 +2,12 @@
 # make demo    a hotel group with simulated guests, until it is stopped
 # make test    formatting, vet, staticcheck, all tests
 # make crash   kill -9 under load, ten times, with exact accounting
+# make overload  twice the capacity for a minute, then power loss
 # make bench   figures, each beside the limit of this machine
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: build demo test crash lint bench clean
+.PHONY: build demo test crash overload lint bench clean
 
 ANALYTICS = collect/cdn/web
 
@@ -23,6 +24,9 @@ test: lint $(ANALYTICS)/dist/standalone.js demo/node/node_modules e2e/node/node_
 
 crash:
 	KITH_CRASHES=10 go test -count=1 -timeout 20m -run '^TestCrash$$' -v ./e2e
+
+overload:
+	KITH_OVERLOAD=60s go test -count=1 -timeout 20m -run '^TestOverload$$' -v ./e2e
 
 lint:
 	@unformatted=$$(find . -name '*.go' -not -path '*/node_modules/*' -print0 | xargs -0 gofmt -l); \
