@@ -10,6 +10,7 @@ import (
 	"kith/event"
 	"kith/identity"
 	"kith/kv"
+	"kith/object"
 	"kith/pipeline"
 	"kith/profile"
 	"kith/trackingplan"
@@ -17,6 +18,7 @@ import (
 
 // row is the rooms that an event passes, in order. One row serves all spaces.
 type row struct {
+	object       *object.Stage
 	trackingplan *trackingplan.Stage
 	identity     *identity.Identity
 	profile      *profile.Profiles
@@ -27,7 +29,7 @@ type row struct {
 // newRow gives every room its place in the records.
 func (s *Server) newRow() *row {
 	layout := &pipeline.Layout{}
-	r := &row{}
+	r := &row{object: object.New()}
 	r.trackingplan = trackingplan.New(layout, s.cfg.Logger)
 	r.identity = identity.New(layout)
 	r.profile = profile.New(layout, r.identity.Slot())
@@ -39,7 +41,7 @@ func (s *Server) newRow() *row {
 
 // stages returns the row's doors in their order.
 func (r *row) stages() []pipeline.Stage {
-	return []pipeline.Stage{r.trackingplan, r.identity, r.profile, r.computation, r.activation}
+	return []pipeline.Stage{r.object, r.trackingplan, r.identity, r.profile, r.computation, r.activation}
 }
 
 // loop returns the loop of a space.

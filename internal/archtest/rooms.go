@@ -26,12 +26,13 @@ const (
 var layerOf = map[string]layer{
 	"fault": ground, "clock": ground, "kv": ground, "commitlog": ground, "timer": ground, "job": ground,
 	"secret": ground, "fql": ground, "query": ground, "egress": ground,
+	"certificate": ground,
 
 	"event": words, "workspace": words,
 
 	"collect":  rooms,
 	"pipeline": rooms, "archive": rooms,
-	"trackingplan": rooms, "identity": rooms, "profile": rooms, "computation": rooms, "audience": rooms, "activation": rooms,
+	"object": rooms, "trackingplan": rooms, "identity": rooms, "profile": rooms, "computation": rooms, "audience": rooms, "activation": rooms,
 	"delivery": rooms, "destination": rooms,
 	"inspect": rooms,
 
@@ -49,7 +50,7 @@ var (
 	front = []string{"collect", "source", "function"}
 	hall  = []string{"pipeline", "archive"}
 	// row is in the order in which an event passes.
-	row    = []string{"trackingplan", "consent", "identity", "profile", "computation", "trait", "audience", "journey", "activation"}
+	row    = []string{"object", "trackingplan", "consent", "identity", "profile", "computation", "trait", "audience", "journey", "activation"}
 	back   = []string{"delivery", "destination", "warehouse"}
 	across = []string{"regulation", "inspect"}
 )
@@ -63,6 +64,8 @@ var onlyIn = map[string]string{
 	"github.com/cockroachdb/pebble": "kv/pebblekv",
 	"github.com/alecthomas/kong":    "cli",
 	"github.com/danielgtaylor/huma": "api",
+	"golang.org/x/crypto/acme":      "certificate",
+	"github.com/go-jose/go-jose":    "auth",
 }
 
 // checkDirection holds imports to the plan of the house.
