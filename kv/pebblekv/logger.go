@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -27,13 +28,15 @@ func (l logger) Fatalf(format string, args ...any) {
 	panic("pebblekv: " + message)
 }
 
-// watch returns the events that an operator should hear of.
-func watch(to *slog.Logger) pebble.EventListener {
+// watch returns the events that an operator should hear of, and counts write
+// stalls.
+func watch(to *slog.Logger, stalls *atomic.Uint64) pebble.EventListener {
 	return pebble.EventListener{
 		BackgroundError: func(err error) {
 			to.Error("the store failed in the background and will try again", "error", err)
 		},
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
+			stalls.Add(1)
 			to.Warn("writes wait for the disk to catch up", "reason", info.Reason)
 		},
 		WriteStallEnd: func() { to.Info("writes go on") },

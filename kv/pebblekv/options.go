@@ -3,6 +3,7 @@ package pebblekv
 import (
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -31,7 +32,8 @@ type Options struct {
 // refuses files of a version it does not know.
 const format = pebble.FormatValueSeparation
 
-func (o Options) pebble() *pebble.Options {
+// pebble returns the options in Pebble's words. stalls counts write stalls.
+func (o Options) pebble(stalls *atomic.Uint64) *pebble.Options {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 128 << 20
 	}
@@ -71,7 +73,7 @@ func (o Options) pebble() *pebble.Options {
 	// Snappy above, zstd where most of the data comes to rest. Blocks that do
 	// not get smaller are kept as they are: log blocks are compressed already.
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
-	events := watch(o.Logger)
+	events := watch(o.Logger, stalls)
 	p.EventListener = &events
 	return p
 }

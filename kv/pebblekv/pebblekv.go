@@ -23,6 +23,7 @@ type DB struct {
 	lock   *pebble.Lock
 	guard  *guard.Guard
 	lazy   atomic.Bool // Lazy commits may wait for an fsync
+	stalls *atomic.Uint64
 }
 
 // Open opens the store in dir, which it creates when it is not there (mode
@@ -48,13 +49,14 @@ func Open(dir string, opts Options) (*DB, error) {
 		}
 		return nil, fault.New(fault.Conflict, "another kith is running on this directory: %s", dir)
 	}
-	p := opts.pebble()
+	stalls := new(atomic.Uint64)
+	p := opts.pebble(stalls)
 	p.Lock = lock
 	db, err := pebble.Open(dir, p)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", errors.Join(err, lock.Close()))
 	}
-	return &DB{pebble: db, lock: lock, guard: guard.New()}, nil
+	return &DB{pebble: db, lock: lock, guard: guard.New(), stalls: stalls}, nil
 }
 
 // create makes dir, and the directories above it, and makes them last.

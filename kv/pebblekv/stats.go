@@ -1,6 +1,10 @@
 package pebblekv
 
-import "context"
+import (
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // Stats are figures of a store since it was opened, for metrics and
 // benchmarks. Sizes are in bytes.
@@ -18,7 +22,10 @@ func (db *DB) Stats() Stats {
 		return Stats{}
 	}
 	defer db.guard.Leave()
-	m := db.pebble.Metrics()
+	return statsOf(db.pebble.Metrics())
+}
+
+func statsOf(m *pebble.Metrics) Stats {
 	s := Stats{
 		Disk:    m.DiskSpaceUsage(),
 		Written: m.WAL.BytesWritten,
