@@ -25,7 +25,9 @@ type intake struct {
 	stamp   string // now, as the events carry it
 	from    *workspace.Source
 
-	items []string // the events as sent, raw
+	collection string // of objects
+
+	items []string // the events or objects as sent, raw
 	whole *refusal // why none of them is kept, if so
 	count int      // how many whole speaks of
 	batch shared
@@ -125,6 +127,9 @@ func (d *document) get(key string) (raw string, ok bool) {
 // else writeKey of the body, else writeKey of the first event (the browser).
 // With two that differ the first one counts.
 func (in *intake) decode(body string) error {
+	if in.route.form == formObjects {
+		return in.decodeObjects(body)
+	}
 	root := gjson.Parse(body)
 	if !root.IsObject() {
 		return &unreadable{CodeInvalidJSON, "the body must be a JSON object", body}
@@ -219,6 +224,9 @@ func (in *intake) size() int {
 // error is that of a single call that is too large, or of the source of
 // randomness.
 func (in *intake) judge() error {
+	if in.route.form == formObjects {
+		return in.judgeObjects()
+	}
 	if in.whole != nil {
 		in.refuseAll(*in.whole)
 		return nil
@@ -245,6 +253,9 @@ func (in *intake) judge() error {
 // rejection begins a rejection of this request.
 func (in *intake) rejection() Rejection {
 	x := Rejection{At: in.now, WriteKey: mask(in.key), Type: in.route.single.String()}
+	if in.route.form == formObjects {
+		x.Type = "object"
+	}
 	if in.from != nil {
 		x.SourceID = in.from.ID
 	}

@@ -26,8 +26,9 @@ type route struct {
 type form uint8
 
 const (
-	formCalls form = iota // a call or a batch of calls as the body
-	formPixel             // a call in the query of an image
+	formCalls   form = iota // a call or a batch of calls as the body
+	formPixel               // a call in the query of an image
+	formObjects             // objects of the Objects API
 )
 
 // routes are the ways in of sheet connections_protocols §1.1. The short forms
@@ -47,12 +48,14 @@ func routes() []route {
 // Register adds the Tracking API's routes to mux: POST and OPTIONS of
 // /v1/{track,identify,page,screen,group,alias,batch,import} and
 // /v1/{t,i,p,s,g,a,b}, with and without a slash at the end; GET and HEAD of
-// /v1/pixel/{track,identify,page,screen,group,alias}; and /v1/m, which takes
-// the SDKs' own telemetry and forgets it.
+// /v1/pixel/{track,identify,page,screen,group,alias}; POST of /v1/set, the
+// Objects API; and /v1/m, which takes the SDKs' own telemetry and forgets it.
 func (c *Collector) Register(mux *http.ServeMux) {
 	for _, rt := range routes() {
 		c.register(mux, rt.name, func(r *http.Request) answer { return c.take(r, rt) })
 	}
+	set := route{name: "set", form: formObjects}
+	c.register(mux, set.name, func(r *http.Request) answer { return c.take(r, set) })
 	for _, rt := range pixelRoutes() {
 		c.registerPixel(mux, rt)
 	}
