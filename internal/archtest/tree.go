@@ -37,8 +37,8 @@ type file struct {
 	imports map[string]string // local name → import path
 }
 
-// load parses every Go file of a module, but for testdata and folders that the
-// go command ignores too.
+// load parses every Go file of a module, but for testdata, modules within it and
+// folders that the go command ignores too.
 func load(files fs.FS) (*tree, error) {
 	mod, err := fs.ReadFile(files, "go.mod")
 	if err != nil {
@@ -55,6 +55,9 @@ func load(files fs.FS) (*tree, error) {
 		if d.IsDir() {
 			if name != "." && (base[0] == '.' || base[0] == '_' || base == "testdata" || base == "node_modules") {
 				return fs.SkipDir
+			}
+			if _, err := fs.Stat(files, path.Join(name, "go.mod")); err == nil && name != "." {
+				return fs.SkipDir // a module of its own, as the go command has it
 			}
 			return nil
 		}
