@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// sdks are the programs of folder sdk.
+func sdks() []sdk {
+	every := []string{"identify", "track", "page", "screen", "group", "alias"}
+	program := func(name string, args ...string) func(*testing.T) *exec.Cmd {
+		return func(*testing.T) *exec.Cmd { return exec.Command(filepath.FromSlash(name), args...) }
+	}
+	return []sdk{
+		{
+			name: "java", library: "analytics-java", calls: every, paths: []string{"/v1/import/"}, slow: true,
+			differs: map[string]string{"screen category": ""}, // it has none
+			tool:    "java", folder: "java",
+			command: func(t *testing.T) *exec.Cmd { return jvm(t, "java") },
+		},
+		{
+			name: "python", library: "analytics-python", calls: every, paths: []string{"/v1/batch"}, counts: true,
+			tool: "python3", folder: "python",
+			command: program("sdk/python/build/venv/bin/python", "sdk/python/driver.py"),
+		},
+		{
+			name: "go", library: "analytics-go", calls: every, paths: []string{"/v1/batch"},
+			differs: map[string]string{"page category": "", "screen category": ""}, // it has none
+			tool:    "go", folder: "go",
+			command: func(t *testing.T) *exec.Cmd {
+				name := filepath.Join(t.TempDir(), "driver")
+				built(t, "sdk/go", "go", "build", "-o", name, ".")
+				return exec.Command(name)
+			},
+		},
+		{
+			// It sends no context of its own, and page and screen have no category.
+			name: "rust", calls: every, paths: []string{"/v1/batch"},
+			differs: map[string]string{"page category": "", "screen category": ""},
+			tool:    "cargo", folder: "rust",
+			command: func(t *testing.T) *exec.Cmd {
+				built(t, "sdk/rust", "cargo", "build", "--quiet", "--locked", "--offline", "--target-dir", "build/target")
+				return exec.Command("sdk/rust/build/target/debug/driver")
+			},
+		},
+		{
+			name: "node", library: "@segment/analytics-node", calls: every, paths: []string{"/v1/batch"}, counts: true,
+			tool: "node", folder: "node",
+			command: program("node", "sdk/node/driver.mjs"),
+		},
+		{
+			name: "node-legacy", library: "analytics-node", calls: every, paths: []string{"/v1/batch"},
+			tool: "node", folder: "node",
+			command: program("node", "sdk/node/legacy.mjs"),
+		},
+	}
+}
+
+// built runs what builds a program, in its folder.
+func built(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+}
+
+// jvm runs the Driver.java of an SDK, from its source.
+func jvm(t *testing.T, name string, options ...string) *exec.Cmd {
+	t.Helper()
+	classpath, err := os.ReadFile("sdk/" + name + "/build/classpath")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("java", slices.Concat([]string{"-XX:TieredStopAtLevel=1"}, options, []string{"sdk/" + name + "/Driver.java"})...)
+	cmd.Env = append(os.Environ(), "CLASSPATH="+string(classpath))
+	return cmd
+}

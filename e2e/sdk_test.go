@@ -1,0 +1,472 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tidwall/gjson"
+
+	"kith/client"
+	"kith/script"
+)
+
+// How the programs of sdk are run.
+const (
+	sdkTracks = 40 // events "Counted" of one program, beside one of each call
+	sdkAtOnce = 3  // programs that run at the same time: most of their time is waiting
+	sdkTime   = 90 * time.Second
+)
+
+// sdk is a program in folder sdk that sends with an official SDK, unmodified,
+// and what there is to know of that SDK. What the program is to do comes in the
+// environment: ENDPOINT (http://host:port), WRITE_KEY, PERSON, COUNT, and MODE,
+// basic or retry. It sends one of each call (sdkCalls), then COUNT tracks
+// "Counted", flushes, and ends with status 0 if the SDK gave nothing up.
+type sdk struct {
+	name    string
+	library string   // its context.library.name; empty if it sends none
+	calls   []string // the calls it knows
+	// The paths it posts to.
+	paths []string
+	// counts tells that its attempts after the first have X-Retry-Count.
+	counts bool
+	// differs are fields that it sends otherwise than sdkCalls has them, by
+	// type and path; an empty one is absent.
+	differs map[string]string
+	// tls tells that it insists on https.
+	tls bool
+	// slow tells that it waits long before it tries again.
+	slow bool
+	// settings is the path at which it asks for its settings, with WRITE_KEY
+	// for the key.
+	settings string
+	// tool and folder are what the program runs with and its folder in sdk.
+	tool, folder string
+	// command is how to run it, without the environment.
+	command func(t *testing.T) *exec.Cmd
+}
+
+// sdkCalls is what arrives of the calls of every program: by type and path, a
+// value. PERSON stands for the person.
+func sdkCalls() map[string]string {
+	return map[string]string{
+		"identify userId": "PERSON", "identify anonymousId": "PERSON-browser",
+		"identify traits.email": "PERSON@example.com", "identify traits.plan": "gold", "identify traits.visits": "3",
+		"track userId": "PERSON", "track anonymousId": "PERSON-browser", "track event": "Order Completed",
+		"track properties.revenue": "12.5", "track properties.products.0.sku": "a",
+		"track context.app.name": "Kiosk", "track integrations.Other": "false",
+		"page userId": "PERSON", "page anonymousId": "PERSON-browser", "page name": "Home", "page category": "Docs", "page properties.path": "/",
+		"screen userId": "PERSON", "screen anonymousId": "PERSON-browser", "screen name": "Menu", "screen category": "Docs", "screen properties.tab": "1",
+		"group userId": "PERSON", "group anonymousId": "PERSON-browser", "group groupId": "acme", "group traits.name": "Acme", "group traits.seats": "20",
+		"alias userId": "PERSON", "alias previousId": "PERSON-old",
+	}
+}
+
+// TestSDKs runs the official SDKs, unmodified, against the real binary. Each
+// runs twice. Basic: straight to the server; every call arrives as it was made.
+// Retry: through a proxy that answers 429 and 503 and resets connections before
+// and after passing a request on; everything arrives, and what came twice is
+// counted once.
+func TestSDKs(t *testing.T) {
+	t.Parallel()
+	h := newSDKHouse(t)
+	slots := make(chan struct{}, sdkAtOnce)
+	var running sync.WaitGroup
+	for _, s := range sdks() {
+		for _, mode := range []string{"retry", "basic"} {
+			free := s.slow && mode == "retry"
+			if !free {
+				slots <- struct{}{}
+			}
+			running.Go(func() {
+				t.Run(s.name+"/"+mode, func(t *testing.T) {
+					needs(t, lackSDK(s.tool, s.folder))
+					h.run(t, s, mode)
+				})
+				if !free {
+					<-slots
+				}
+			})
+		}
+	}
+	running.Wait()
+	if err := h.process.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// needs skips a test for something that the machine lacks. Under
+// KITH_TEST_NEED=all the test fails instead.
+func needs(t *testing.T, lack error) {
+	t.Helper()
+	switch {
+	case lack == nil:
+	case os.Getenv("KITH_TEST_NEED") == "all":
+		t.Fatalf("needs %v", lack)
+	default:
+		t.Skipf("needs %v", lack)
+	}
+}
+
+// lackSDK says what a program of folder sdk/folder lacks: what it runs with, or
+// its packages.
+func lackSDK(tool, folder string) error {
+	if _, err := exec.LookPath(tool); err != nil {
+		return fmt.Errorf("%s in the PATH", tool)
+	}
+	if _, err := os.Stat(filepath.FromSlash("sdk/" + folder + "/build/installed")); err != nil {
+		return fmt.Errorf("the packages of e2e/sdk/%s (run e2e/sdk/install)", folder)
+	}
+	return nil
+}
+
+// sdkHouse is the server of TestSDKs: a source and a webhook for each run.
+type sdkHouse struct {
+	process *process
+	sink    *script.Receiver
+	sources map[string]string // by slug, the id
+}
+
+func newSDKHouse(t *testing.T) *sdkHouse {
+	t.Helper()
+	h := &sdkHouse{sink: &script.Receiver{}, sources: map[string]string{}}
+	web := httptest.NewServer(h.sink)
+	t.Cleanup(web.Close)
+	dir := t.TempDir()
+	p, err := start(t.Context(), dir, "--data", "data", "--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.0/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.process = p
+	t.Cleanup(p.kill)
+
+	var sources, destinations strings.Builder
+	for _, s := range sdks() {
+		for _, mode := range []string{"basic", "retry"} {
+			slug := s.name + "-" + mode
+			fmt.Fprintf(&sources, "  - {slug: %s, name: %s, writeKeys: [%s-key]}\n", slug, slug, slug)
+			fmt.Fprintf(&destinations, "  - {slug: %s, name: %s, metadataId: webhook, source: %s, settings: {url: %q}}\n", slug, slug, slug, web.URL+"/"+slug)
+		}
+	}
+	file := filepath.Join(dir, "workspace.yaml")
+	if err := os.WriteFile(file, []byte("name: SDKs\nslug: sdks\nsources:\n"+sources.String()+"destinations:\n"+destinations.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "apply", "-f", file, "--server", p.base)
+	cmd.Env = append(os.Environ(), "KITH_ADMIN_TOKEN="+adminToken)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("kith apply: %v\n%s", err, out)
+	}
+	c, err := client.New(p.base, adminToken, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list struct {
+		Sources []struct{ ID, Slug string } `json:"sources"`
+	}
+	if err := c.Call(t.Context(), "GET", "/sources?pagination.count=200", nil, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range list.Sources {
+		h.sources[s.Slug] = s.ID
+	}
+	return h
+}
+
+// run runs one program in one mode and looks at what arrived.
+func (h *sdkHouse) run(t *testing.T, s sdk, mode string) {
+	slug := s.name + "-" + mode
+	endpoint := h.process.base
+	var proxy *faulty
+	switch {
+	case s.tls:
+		proxy = newFaultyTLS(t, h.process.base)
+	case mode == "retry":
+		proxy = newFaulty(t, h.process.base)
+	}
+	if proxy != nil {
+		endpoint = proxy.URL
+	}
+	troubles := []trouble{refuse(429, "Retry-After", "1"), refuse(503), {resetBefore: true}, {resetAfter: true}}
+	if mode == "retry" {
+		for _, does := range troubles {
+			proxy.next(1, does)
+		}
+	}
+
+	began := time.Now()
+	s.send(t, endpoint, slug+"-key", mode, proxy)
+	t.Logf("the program took %.1f s", time.Since(began).Seconds())
+
+	if s.settings != "" {
+		wantSettings(t, proxy, strings.Replace(s.settings, "WRITE_KEY", slug+"-key", 1))
+	}
+	copies := -1 // not known
+	if mode == "retry" {
+		copies = wantRetries(t, s, proxy, len(troubles))
+	}
+	delivered := h.settled(t, slug, len(s.calls)+sdkTracks, copies)
+	wantOnce(t, delivered, len(s.calls)+sdkTracks)
+	for _, kind := range s.calls {
+		wantCall(t, s, kind, slug, delivered, began)
+	}
+}
+
+// send runs the program to its end.
+func (s sdk) send(t *testing.T, endpoint, key, mode string, proxy *faulty) {
+	t.Helper()
+	cmd := s.command(t)
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, "ENDPOINT="+endpoint, "WRITE_KEY="+key, "MODE="+mode, "PERSON="+strings.TrimSuffix(key, "-key"),
+		"COUNT="+strconv.Itoa(sdkTracks), "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1")
+	said := &output{wrote: make(chan struct{}, 1)}
+	cmd.Stdout, cmd.Stderr = said, said
+	timeout := time.AfterFunc(sdkTime, func() { _ = cmd.Process.Kill() })
+	defer timeout.Stop()
+	if err := cmd.Run(); err != nil {
+		text := said.String()
+		if proxy != nil {
+			for _, p := range proxy.all() {
+				text += fmt.Sprintf("\n%s %s: %s, %d", p.method, p.path, p.did, p.status)
+			}
+		}
+		t.Fatalf("%s: %v\n%s", cmd, err, text)
+	}
+	if text := said.String(); testing.Verbose() && text != "" {
+		t.Log(text)
+	}
+}
+
+// wantSettings wants the settings to have been asked for, and answered.
+func wantSettings(t *testing.T, proxy *faulty, path string) {
+	t.Helper()
+	for _, p := range proxy.all() {
+		if p.method == http.MethodGet && p.path == path && p.status == http.StatusOK {
+			return
+		}
+	}
+	t.Errorf("nobody got %s", path)
+}
+
+// wantRetries wants every trouble to have been met and overcome. It returns how
+// many copies of events the server was given.
+func wantRetries(t *testing.T, s sdk, proxy *faulty, troubles int) (copies int) {
+	t.Helper()
+	given := map[string]int{}
+	met := 0
+	for i, p := range proxy.requests() {
+		if path, _, _ := strings.Cut(p.path, "?"); !slices.Contains(s.paths, path) {
+			t.Errorf("posts to %s, want %v", path, s.paths)
+		}
+		ids := p.messageIDs()
+		if len(ids) != events(p) || slices.Contains(ids, "") {
+			t.Errorf("request %d has events without a messageId: %s", i, p.body)
+		}
+		switch {
+		case p.did.status != 0, p.did.resetBefore:
+			met++
+		case p.did.resetAfter:
+			met++
+			copies += events(p)
+		case p.status != http.StatusOK:
+			t.Errorf("request %d was answered with %d", i, p.status)
+		default:
+			copies += events(p)
+		}
+		if p.did.resetAfter || p.status == http.StatusOK {
+			for _, id := range ids {
+				given[id]++
+			}
+		}
+		if counted := p.header.Get("X-Retry-Count"); counted != "" && !s.counts {
+			t.Errorf("request %d has X-Retry-Count %s, which this SDK does not send", i, counted)
+		}
+	}
+	if met != troubles {
+		t.Errorf("%d troubles were met, want %d", met, troubles)
+	}
+	if s.counts && !slices.ContainsFunc(proxy.requests(), func(p passed) bool { return p.header.Get("X-Retry-Count") != "" }) {
+		t.Error("no request has X-Retry-Count")
+	}
+	if len(given) != len(s.calls)+sdkTracks {
+		t.Errorf("the server was given %d messages, want %d", len(given), len(s.calls)+sdkTracks)
+	}
+	if copies <= len(given) {
+		t.Errorf("nothing was given to the server twice: %d copies of %d messages", copies, len(given))
+	}
+	return copies
+}
+
+// events is how many events a request has.
+func events(p passed) int {
+	if batch := gjson.GetBytes(p.body, "batch"); batch.IsArray() {
+		return len(batch.Array())
+	}
+	return 1
+}
+
+// settled waits until a source has nothing under way, and holds what was
+// counted of it to account: of the copies that came (if that is known), each
+// message was admitted and delivered once, and the rest were dropped. It
+// returns what was delivered.
+func (h *sdkHouse) settled(t *testing.T, slug string, messages, copies int) []json.RawMessage {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := until(ctx, func() error {
+		var ready struct{ Backlog, Deliveries map[string]uint64 }
+		if err := h.get("/readyz", func(b *bufio.Scanner) error {
+			if b.Scan() {
+				return json.Unmarshal(b.Bytes(), &ready)
+			}
+			return b.Err()
+		}); err != nil {
+			return err
+		}
+		if n, known := ready.Deliveries[slug]; ready.Backlog["default"] != 0 || n != 0 || !known {
+			return fmt.Errorf("under way: %+v", ready)
+		}
+		seen, err := h.seen(h.sources[slug])
+		if err != nil {
+			return err
+		}
+		if copies < 0 {
+			copies = messages
+		}
+		want := map[string]int{"accepted": copies, "admitted": messages}
+		if copies > messages {
+			want["duplicate"] = copies - messages
+		}
+		for _, stage := range []string{"accepted", "rejected", "admitted", "duplicate", "blocked"} {
+			if seen[stage] != want[stage] {
+				return fmt.Errorf("counted at its stages %v, want %v", seen, want)
+			}
+		}
+		if n := len(h.sink.Delivered(slug)); n != messages {
+			return fmt.Errorf("%d messages were delivered, want %d", n, messages)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, h.process.log)
+	}
+	return h.sink.Delivered(slug)
+}
+
+func (h *sdkHouse) get(path string, read func(*bufio.Scanner) error) error {
+	response, err := http.Get(h.process.base + path)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 1<<20)
+	return read(lines)
+}
+
+// seen returns what the server has counted of a source, by stage.
+func (h *sdkHouse) seen(source string) (map[string]int, error) {
+	seen := map[string]int{}
+	return seen, h.get("/metrics", func(lines *bufio.Scanner) error {
+		for lines.Scan() {
+			labels, value, _ := strings.Cut(lines.Text(), "} ")
+			if !strings.HasPrefix(labels, "kith_seen_total{") || !strings.Contains(labels, `source="`+source+`"`) {
+				continue
+			}
+			_, stage, _ := strings.Cut(labels, `stage="`)
+			stage, _, _ = strings.Cut(stage, `"`)
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				return err
+			}
+			seen[stage] += int(n)
+		}
+		return lines.Err()
+	})
+}
+
+// wantOnce wants every message once, and every number of "Counted".
+func wantOnce(t *testing.T, delivered []json.RawMessage, messages int) {
+	t.Helper()
+	ids, numbers := map[string]int{}, map[int64]int{}
+	for _, e := range delivered {
+		ids[gjson.GetBytes(e, "messageId").String()]++
+		if gjson.GetBytes(e, "event").String() == "Counted" {
+			numbers[gjson.GetBytes(e, "properties.n").Int()]++
+		}
+	}
+	if len(ids) != messages || ids[""] > 0 {
+		t.Errorf("%d message ids, want %d", len(ids), messages)
+	}
+	for n := range int64(sdkTracks) {
+		if numbers[n] != 1 {
+			t.Errorf("track %d arrived %d times", n, numbers[n])
+		}
+	}
+}
+
+// wantCall wants a call to have arrived as it was made.
+func wantCall(t *testing.T, s sdk, kind, person string, delivered []json.RawMessage, began time.Time) {
+	t.Helper()
+	var e json.RawMessage
+	for _, d := range delivered {
+		if gjson.GetBytes(d, "type").String() == kind && gjson.GetBytes(d, "event").String() != "Counted" {
+			e = d
+		}
+	}
+	if e == nil {
+		t.Errorf("no %s arrived", kind)
+		return
+	}
+	for at, want := range sdkCalls() {
+		call, path, _ := strings.Cut(at, " ")
+		if call != kind {
+			continue
+		}
+		if other, differs := s.differs[at]; differs {
+			want = other
+		}
+		want = strings.ReplaceAll(want, "PERSON", person)
+		if got := gjson.GetBytes(e, path); got.String() != want {
+			t.Errorf("%s of the %s is %q, want %q, in %s", path, kind, got.String(), want, e)
+		}
+	}
+	if got := gjson.GetBytes(e, "context.library.name").String(); got != s.library {
+		t.Errorf("the %s says it is from %q, want %q, in %s", kind, got, s.library, e)
+	}
+	if s.library != "" && gjson.GetBytes(e, "context.library.version").String() == "" {
+		t.Errorf("the %s has no version of the library: %s", kind, e)
+	}
+	for _, path := range []string{"messageId", "timestamp", "receivedAt"} {
+		if gjson.GetBytes(e, path).String() == "" {
+			t.Errorf("the %s has no %s: %s", kind, path, e)
+		}
+	}
+	at, err := time.Parse(time.RFC3339Nano, gjson.GetBytes(e, "timestamp").String())
+	if err != nil {
+		t.Errorf("the %s: %v", kind, err)
+		return
+	}
+	from, to := began.Add(-2*time.Second), time.Now().Add(2*time.Second)
+	if kind == "track" && s.differs["track timestamp"] == "" { // an hour before
+		from, to = from.Add(-time.Hour), to.Add(-time.Hour)
+	}
+	if at.Before(from) || at.After(to) {
+		t.Errorf("the %s is of %s, want one from %s to %s, in %s", kind, at, from, to, e)
+	}
+}
