@@ -20,6 +20,7 @@ import (
 	"kith/api"
 	"kith/auth"
 	"kith/clock"
+	"kith/collect/cdn"
 	"kith/commitlog"
 	"kith/destination"
 	"kith/destination/webhook"
@@ -170,10 +171,12 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: store, keeper: keeper, clock: clk, feed: inspect.NewFeed(), played: &played{}, log: &bytes.Buffer{}}
 	w.rejections, err = inspect.OpenRejections(t.Context(), db, clk, slog.New(slog.DiscardHandler))
 	must(t, err)
+	snippets, err := cdn.New(cdn.Config{Workspace: store})
+	must(t, err)
 	w.api = api.New(api.Config{
 		Version: "test", Workspace: store, Tokens: keeper, Connectors: registry, Audiences: w.played, Profiles: w.played,
 		Epoch:      func(context.Context, uint32) (uint32, error) { return 3, nil },
-		Rejections: w.rejections, Quarantine: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed,
+		Rejections: w.rejections, Quarantine: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed, Snippets: snippets,
 		Clock: clk, Random: random, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	})
 	mux := http.NewServeMux()

@@ -34,6 +34,7 @@ type Config struct {
 	Bodies      Bodies
 	DeadLetters DeadLetters
 	Feed        Feed
+	Snippets    Snippets
 	Clock       clock.Clock
 	// Random makes request ids; crypto/rand.Reader outside of tests.
 	Random io.Reader
@@ -56,6 +57,11 @@ type Tokens interface {
 	Create(ctx context.Context, space uint32, name string) (t auth.ProfileToken, token string, err error)
 	List(ctx context.Context, space uint32) ([]auth.ProfileToken, error)
 	Revoke(ctx context.Context, space uint32, id string) error
+}
+
+// Snippets writes what a web page needs; cdn.CDN has its method SnippetFor.
+type Snippets interface {
+	SnippetFor(r *http.Request, writeKey string) (html, base string, err error)
 }
 
 // Connectors are the kinds of destination, with the methods Specs and Find of

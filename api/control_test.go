@@ -47,10 +47,18 @@ func TestSources(t *testing.T) {
 	w.patch(at+"/settings", object{"identify": object{"commonEventOnViolations": "OMIT_PROPERTIES"}}).refused(422, "identify.commonEventOnViolations", "OMIT_TRAITS")
 	w.patch(at+"/settings", object{"forwardingViolationsTo": "x"}).refused(422, "forwardingViolationsTo", "no such field")
 
+	snippet := w.get(at+"/snippet").is(200, "data.snippet.server", w.url, "data.snippet.writeKey", two)
+	if html := snippet.text("data.snippet.html"); !strings.HasPrefix(html, "<script>") || !strings.Contains(html, two) || !strings.Contains(html, w.url) {
+		t.Errorf("the snippet: %s", html)
+	}
+	three := w.post(at+"/writekey", nil).is(200).text("data.source.writeKeys.1")
+	w.get(at+"/snippet?writeKey="+three).is(200, "data.snippet.writeKey", three)
+	w.get(at+"/snippet?writeKey="+key).refused(422, "writeKey", "no such write key")
+
 	w.delete(at).is(200, "data.status", "SUCCESS")
 	w.get(at).refused(404, "", "no source")
 	w.delete(at).refused(404, "", "no source")
-	for _, path := range []string{"/connected-destinations", "/settings", "/rejected-events", "/quarantined-events"} {
+	for _, path := range []string{"/connected-destinations", "/settings", "/snippet", "/rejected-events", "/quarantined-events"} {
 		w.get(at+path).refused(404, "", "no source")
 	}
 }

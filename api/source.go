@@ -26,6 +26,8 @@ func (a *API) sourceRoutes() {
 	handle(a, http.MethodPut, "/sources/{sourceId}/labels", "replaceLabelsInSource", tagSources, a.replaceLabels)
 	handle(a, http.MethodGet, "/sources/{sourceId}/settings", "listSchemaSettingsInSource", tagSources, a.getSchema)
 	handle(a, http.MethodPatch, "/sources/{sourceId}/settings", "updateSchemaSettingsInSource", tagSources, a.updateSchema)
+	handle(a, http.MethodGet, "/sources/{sourceId}/snippet", "getSnippetOfSource", tagSources, a.getSnippet,
+		about("What a web page needs in its head to send to this source."))
 	handle(a, http.MethodPost, "/sources/{sourceId}/writekey", "createWriteKeyForSource", tagSources, a.createWriteKey)
 	handle(a, http.MethodDelete, "/sources/{sourceId}/writekey/{writeKey}", "removeWriteKeyFromSource", tagSources, a.removeWriteKey)
 }

@@ -51,6 +51,7 @@ type commands struct {
 	Tail     tailCommand     `cmd:"" help:"Show events as they pass each stage."`
 	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
+	Snippet  snippetCommand  `cmd:"" help:"Print what a web page needs to send events."`
 	Apply    applyCommand    `cmd:"" help:"Change the workspace into what a file says."`
 	Export   exportCommand   `cmd:"" help:"Write the workspace as a file."`
 	Test     testCommand     `cmd:"" help:"Run scripts that say what must happen."`

@@ -32,6 +32,7 @@ func (s *Server) httpServer() *http.Server {
 	}
 	if s.collector != nil {
 		s.collector.Register(mux)
+		s.cdn.Register(mux)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fault.New(fault.NotFound, "there is no %s %s; events go to /v1/track and the like, GET /api/openapi.json lists the rest", r.Method, r.URL.Path))

@@ -19,6 +19,7 @@ import (
 	"kith/auth"
 	"kith/clock"
 	"kith/collect"
+	"kith/collect/cdn"
 	"kith/commitlog"
 	"kith/delivery"
 	"kith/destination"
@@ -63,6 +64,7 @@ type Server struct {
 	jobs       *job.Jobs
 	delivery   *delivery.Delivery
 	collector  *collect.Collector // nil without the collect role
+	cdn        *cdn.CDN
 	metrics    *prometheus.Registry
 	http       *http.Server
 
@@ -138,6 +140,9 @@ func (s *Server) open(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+	}
+	if err := s.openCDN(); err != nil {
+		return err
 	}
 	s.registerMetrics()
 	s.http = s.httpServer()

@@ -4,7 +4,10 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
+
+	"kith/fault"
 )
 
 // snippet is the text of Snippet, with KEY and CDN in it.
@@ -26,4 +29,15 @@ func Snippet(base, writeKey string) (string, error) {
 		return "", fmt.Errorf("write the snippet: %w", err)
 	}
 	return strings.NewReplacer(`"KEY"`, string(key), `"CDN"`, string(cdn)).Replace(snippet), nil
+}
+
+// SnippetFor returns the snippet for a write key, and the URL in it, which is
+// that under which whoever asks reaches this server. When the request names no
+// host, and no public URL is set, the error is fault.Invalid.
+func (c *CDN) SnippetFor(r *http.Request, writeKey string) (html, base string, err error) {
+	if base = c.Base(r); base == "" {
+		return "", "", fault.New(fault.Invalid, "the Host header is no name of a host: start the server with --public-url, or ask with a proper one")
+	}
+	html, err = Snippet(base, writeKey)
+	return html, base, err
 }
