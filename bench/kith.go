@@ -230,27 +230,36 @@ func (k *kith) backlog() (int64, error) {
 	return n, nil
 }
 
-// cpuTime returns how many seconds of processor time the server has used, from
-// its own metrics.
+// cpuTime returns how many seconds of processor time the server has used.
 func (k *kith) cpuTime(ctx context.Context) (float64, error) {
-	const name = "process_cpu_seconds_total "
+	m, err := k.metrics(ctx)
+	return m["process_cpu_seconds_total"], err
+}
+
+// metrics returns the server's metrics, by series.
+func (k *kith) metrics(ctx context.Context) (map[string]float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.base+"/metrics", nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	all := map[string]float64{}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, name); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		at := strings.LastIndexByte(line, ' ')
+		if at < 0 {
+			continue
+		}
+		if v, err := strconv.ParseFloat(strings.TrimSpace(line[at:]), 64); err == nil {
+			all[line[:at]] = v
 		}
 	}
-	return 0, fmt.Errorf("GET /metrics has no %s", name)
+	return all, nil
 }

@@ -19,6 +19,7 @@ type load struct {
 	batch       int // events a request
 	people      int
 	rate        float64 // events a second over all connections; zero: as fast as answers come
+	sent        func()  // called after each request; may be nil
 }
 
 // result is what a generator saw.
@@ -27,16 +28,21 @@ type result struct {
 	refused  int
 	bytes    int
 	took     time.Duration
-	latency  []time.Duration // of answers, sorted
+	latency  []time.Duration // of answers that took the events, sorted
+	turned   []time.Duration // of answers that refused them, sorted
 }
 
 func (r result) perSecond() float64 { return float64(r.accepted) / r.took.Seconds() }
 
-func (r result) percentile(p float64) time.Duration {
-	if len(r.latency) == 0 {
+func (r result) percentile(p float64) time.Duration { return percentile(r.latency, p) }
+
+// percentile returns the value below which the share p of the sorted ones is;
+// zero without any.
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	if len(sorted) == 0 {
 		return 0
 	}
-	return r.latency[min(len(r.latency)-1, int(p*float64(len(r.latency))))]
+	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
 }
 
 // run sends until ctx ends. Making the bodies is part of what is measured, for
@@ -62,8 +68,10 @@ func (l load) run(ctx context.Context) (result, error) {
 		total.refused += p.refused
 		total.bytes += p.bytes
 		total.latency = append(total.latency, p.latency...)
+		total.turned = append(total.turned, p.turned...)
 	}
 	slices.Sort(total.latency)
+	slices.Sort(total.turned)
 	return total, nil
 }
 
@@ -104,12 +112,17 @@ func (l load) connection(ctx context.Context, client *http.Client, i int) (resul
 		if err := resp.Body.Close(); err != nil {
 			return r, err
 		}
-		r.latency = append(r.latency, time.Since(began))
+		took := time.Since(began)
+		if l.sent != nil {
+			l.sent()
+		}
 		switch resp.StatusCode {
 		case http.StatusOK:
+			r.latency = append(r.latency, took)
 			r.accepted += l.batch
 			r.bytes += len(body)
 		case http.StatusTooManyRequests:
+			r.turned = append(r.turned, took)
 			r.refused += l.batch
 		default:
 			return r, fmt.Errorf("%s answered %s", path, resp.Status)

@@ -20,6 +20,7 @@ type scenario struct {
 var scenarios = []scenario{
 	{"disk", (*bench).disk},
 	{"collect", (*bench).collect},
+	{"tails", (*bench).tails},
 	{"row", (*bench).row},
 	{"throughput", (*bench).throughput},
 	{"latency", (*bench).latency},
@@ -49,7 +50,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	binary := flag.String("kith", "bin/kith", "the binary to measure")
-	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, row, throughput, latency, reads, idle; default all")
+	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, tails, row, throughput, latency, reads, idle; default all")
 	span := flag.Duration("for", 10*time.Second, "how long each load lasts")
 	people := flag.Int("people", 100_000, "how many people the events are about")
 	batch := flag.Int("batch", 0, "measure collect with requests of this many events only: 1 or 100; default both")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -41,6 +42,7 @@ type appender struct {
 	limit   int // of bytes that are not durable yet
 	life    context.Context
 	metrics *metrics
+	queued  *atomic.Int64 // bytes of the submissions of all spaces that have no answer yet
 
 	mu      sync.Mutex
 	waiting []*submission
@@ -65,7 +67,7 @@ func (c *Collector) appender(space uint32) *appender {
 	a := c.appenders[space]
 	if a == nil {
 		a = &appender{
-			space: space, logs: c.config.Logs, limit: c.limits.QueueBytes, life: c.life, metrics: c.metrics,
+			space: space, logs: c.config.Logs, limit: c.limits.QueueBytes, life: c.life, metrics: c.metrics, queued: &c.queued,
 			wake: make(chan struct{}, 1), encoded: make(chan group),
 		}
 		c.appenders[space] = a
@@ -88,8 +90,32 @@ func (a *appender) write(records []event.Record, bytes int) error {
 	a.waiting = append(a.waiting, s)
 	a.bytes += bytes
 	a.mu.Unlock()
+	a.queued.Add(int64(bytes))
 	a.signal()
 	return <-s.done
+}
+
+// full reports whether there is no room for so many bytes more.
+func (a *appender) full(more int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.bytes > 0 && int64(a.bytes)+more > int64(a.limit)
+}
+
+// crowded reports whether a request can be turned away before its body is read:
+// its space's queue has no room for it. It costs next to nothing while the
+// queues are less than half full.
+func (c *Collector) crowded(key string, bytes int64) bool {
+	if c.queued.Load() < int64(c.limits.QueueBytes)/2 || key == "" {
+		return false
+	}
+	snapshot := c.config.Workspace.Current()
+	from := snapshot.SourceByWriteKey(key)
+	if from == nil || !from.Enabled {
+		return false
+	}
+	space := snapshot.Space(from.SpaceID)
+	return space != nil && c.appender(space.Number).full(max(0, bytes))
 }
 
 // close ends the goroutines once everything submitted has its answer. Nobody
@@ -198,6 +224,7 @@ func (a *appender) appendAll() {
 		a.mu.Lock()
 		a.bytes -= bytes
 		a.mu.Unlock()
+		a.queued.Add(-int64(bytes))
 		for _, s := range g.from {
 			s.done <- err
 		}

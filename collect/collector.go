@@ -117,6 +117,7 @@ type Collector struct {
 	metrics *metrics
 	random  *source
 	held    atomic.Int64 // bytes of requests that are being worked on
+	queued  atomic.Int64 // bytes of events that wait to be durable, of all spaces
 
 	bodies    sync.Pool // of *bytes.Buffer
 	unzips    sync.Pool // of *gzip.Reader

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 
 	"kith/collect"
@@ -187,6 +188,11 @@ func TestFullQueue(t *testing.T) {
 		if full.Header().Get("Retry-After") != "1" || full.Header().Get("X-RateLimit-Reset") != "1" {
 			t.Errorf("%v", full.Header())
 		}
+		// With the key in the header nothing of a body is read that has no room.
+		unread := request("POST", "/v1/track", "", basic)
+		unread.Body, unread.ContentLength = io.NopCloser(iotest.ErrReader(errors.New("the body was read"))), 200
+		w := f.do(unread)
+		checkAnswer(t, w.Code, w.Body.String(), w.Header(), 429, "too_many_requests")
 		for range 20 {
 			g.answer <- nil
 		}

@@ -38,7 +38,10 @@ func newMetrics(to prometheus.Registerer, c *Collector) (*metrics, error) {
 	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kith_collect_inflight_bytes", Help: "Bytes of requests that are being worked on; the limit answers 429."},
 		func() float64 { return float64(c.held.Load()) })
-	for _, x := range []prometheus.Collector{m.requests, m.rejected, m.warned, m.accepted, m.bytes, m.blocks, m.groups, held} {
+	queued := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "kith_collect_queued_bytes", Help: "Bytes of events that wait to be durable, of all spaces; the limit of one space answers 429."},
+		func() float64 { return float64(c.queued.Load()) })
+	for _, x := range []prometheus.Collector{m.requests, m.rejected, m.warned, m.accepted, m.bytes, m.blocks, m.groups, held, queued} {
 		if err := to.Register(x); err != nil {
 			return nil, err
 		}

@@ -240,6 +240,9 @@ func (c *Collector) take(r *http.Request, rt route) answer {
 
 func (in *intake) take(held *hold) answer {
 	c, body, err := in.c, "", error(nil)
+	if c.crowded(in.key, in.request.ContentLength) {
+		return busy("too many events wait to be written; try again")
+	}
 	if in.route.form == formPixel {
 		body, err = c.readPixel(in.request, held)
 	} else {
