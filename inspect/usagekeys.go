@@ -31,7 +31,7 @@ func readVolumeKey(key []byte, stem kv.Key) (bucket uint32, k volumeKey, ok bool
 	p := kv.PartsAfter(key, stem)
 	bucket = p.Uint32()
 	k = volumeKey{source: p.Uint32(), kind: event.Type(p.Byte()), event: p.Uint32(), version: p.Uint32(), stage: p.Byte(), reason: p.String()}
-	return bucket, k, p.OK() && k.stage < byte(len(countedStages()))
+	return bucket, k, p.OK()
 }
 
 func cursorKey(space uint32) kv.Key { return kv.WorkspaceKey(room).Byte(cursors).Uint32(space) }
