@@ -146,7 +146,10 @@ func account(t *testing.T, seed uint64) {
 		case 0:
 			w.restart()
 		case 1:
-			w.crash(random.IntN(w.db.AtRisk()+1), c.inOrder)
+			w.crash(random.IntN(w.db.AtRisk()+1), func() {
+				c.inOrder()
+				w.audit("dst") // what a crash leaves agrees, wherever it comes
+			})
 		case 2, 3:
 			w.advance(time.Duration(random.IntN(10_000)) * time.Millisecond)
 		default:
@@ -164,9 +167,11 @@ func account(t *testing.T, seed uint64) {
 				w.append(1, outputs...)
 			}
 		}
+		w.audit("dst")
 	}
 	w.finish()
 	c.inOrder()
+	w.audit("dst")
 	counts := w.status("dst").Counts
 	if got := counts.Accepted(); got != uint64(total*subscriptions) || counts.Waiting != 0 || counts.AllFiltered() != 0 {
 		t.Errorf("accepted %d of %d: %+v", got, total*subscriptions, counts)
@@ -224,6 +229,7 @@ func account(t *testing.T, seed uint64) {
 		w.settle()
 	}
 	w.finish()
+	w.audit("dst")
 	if counts = w.status("dst").Counts; counts.Delivered != uint64(total*subscriptions) || counts.Dead != 0 {
 		t.Errorf("after sending all again: %+v, want %d delivered", counts, total*subscriptions)
 	}

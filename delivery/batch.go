@@ -84,7 +84,14 @@ func (s *session) room(l *lane) bool {
 // take judges the output at a lane's frontier and queues it.
 func (s *session) take(ctx context.Context, l *lane, o *pipeline.Output) error {
 	at := l.frontier()
+	block, err := s.blockAt(l, at)
+	if err != nil {
+		return err
+	}
+	_, i := blockOf(at)
 	if !s.rules.concerns(o) {
+		block.pass(i, o.At/minute)
+		block.setNone(i)
 		s.unread++
 		l.pass(0)
 		return nil
@@ -94,14 +101,16 @@ func (s *session) take(ctx context.Context, l *lane, o *pipeline.Output) error {
 		return err
 	}
 	l.pass(len(to))
+	block.pass(i, o.At/minute)
 	if len(to) == 0 {
+		block.put(i, Outcome{State: StateFiltered, Gate: gate, Addressed: o.Message != nil})
 		l.counts.Filtered[gate]++
 		s.unread++
 		return nil
 	}
 	now := s.now()
 	for _, subscription := range to {
-		u := &unit{lane: l, place: place{at, subscription}, arrived: now, output: o, body: body, rules: s.rules}
+		u := &unit{lane: l, place: place{at, subscription}, arrived: now, output: o, body: body, rules: s.rules, addressed: o.Message != nil}
 		u.profile = o.Profile
 		s.enqueue(u)
 	}

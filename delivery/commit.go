@@ -79,6 +79,9 @@ func (s *session) settle(u *unit) {
 	}
 	l.counts.add(&m.counts)
 	delete(l.multi, u.offset)
+	for _, o := range m.outcomes {
+		s.enter(l, u.offset, o)
+	}
 	l.settle(u.offset)
 }
 
@@ -102,9 +105,11 @@ func (s *session) startCommit() {
 			c := l.cursor()
 			changes[string(cursorKey(s.w.id, l.space))] = c.encode()
 			changes[string(countKey(s.w.id, l.space))] = l.counts.encode()
+			s.writeLedger(l, changes)
 			l.dirty = false
 		}
 	}
+	s.writeFailures(changes)
 	d := kv.Durability(s.durable)
 	s.changes, s.unsaved, s.unread, s.savedAt, s.durable = map[string][]byte{}, 0, 0, s.now(), false
 	s.awaited, s.replies = s.replies, nil
@@ -140,6 +145,9 @@ func (s *session) endCommit(err error) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write down what became of events: %w", err)
+	}
+	for _, l := range s.order {
+		l.forgetBlocks()
 	}
 	return nil
 }

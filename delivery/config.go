@@ -72,6 +72,9 @@ type Limits struct {
 	// Grace is how long requests under way may take after Run was told to
 	// stop: 5 s.
 	Grace time.Duration
+	// Ledger is how long the ledger says of each output what became of it:
+	// 30 days. The counts stay.
+	Ledger time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -93,6 +96,7 @@ func (l Limits) withDefaults() Limits {
 	setTime(&l.Backoff, time.Second)
 	setTime(&l.MaxBackoff, 15*time.Minute)
 	setTime(&l.Grace, 5*time.Second)
+	setTime(&l.Ledger, 30*24*time.Hour)
 	return l
 }
 

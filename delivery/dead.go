@@ -190,6 +190,7 @@ func (s *session) resend(ctx context.Context, r *resendRequest) {
 		counts := s.count(u)
 		counts.Dead--
 		counts.Waiting++
+		s.note(u, Outcome{State: StateWaiting})
 		s.stored++
 		n++
 		q := s.queues.queueOf(u.profile)

@@ -31,6 +31,10 @@
 // destination, at every commit: accepted = delivered + filtered + dead +
 // waiting.
 //
+// The ledger (ledger.go, bookkeep.go) says of every output what became of it,
+// in the same commits, for Limits.Ledger: Trail looks up one, Sums adds up a
+// time. Of failures the newest are kept as samples (failures.go).
+//
 // A new destination begins at the end of the logs (Begin). The cursor of a
 // disabled one stands still, and what waits goes on waiting. What is known of
 // a removed one is deleted.

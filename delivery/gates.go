@@ -1,7 +1,9 @@
 package delivery
 
 import (
+	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/tidwall/gjson"
 
@@ -12,8 +14,8 @@ import (
 )
 
 // Gate is a reason for which an output is kept back from a destination. The
-// gates are asked in the order of their numbers, at every attempt. The numbers
-// are stored.
+// gates are asked at every attempt, in the order source, gone, integrations,
+// client, trigger. The numbers are stored.
 //
 // That a destination is enabled is asked before all of them; it keeps nothing
 // back for good: a disabled destination stands still.
@@ -31,11 +33,26 @@ const (
 	GateIntegrations
 	// GateTrigger: there are subscriptions, and none that is enabled matches.
 	GateTrigger
+	// GateClient: the device has sent the event to the destination itself
+	// (its _metadata.bundled; sheet connections_protocols §1.1).
+	GateClient
 	// GateCount is how many there are.
 	GateCount
 )
 
-var gateNames = [GateCount]string{"source", "gone", "integrations", "trigger"}
+var gateNames = [GateCount]string{"source", "gone", "integrations", "trigger", "client"}
+
+// gateCodes are Segment's discard reasons, where it has one (delivery overview,
+// "Filtered at Destination").
+var gateCodes = [GateCount]string{"SOURCE_NOT_CONNECTED", "EVENT_NO_LONGER_KEPT", "FILTERED_BY_INTEGRATIONS_OBJECT", "NO_MATCHING_MAPPING", "MESSAGE_SENT_CLIENT_SIDE"}
+
+// Code returns the gate as a discard reason: "NO_MATCHING_MAPPING".
+func (g Gate) Code() string {
+	if g < GateCount {
+		return gateCodes[g]
+	}
+	return "UNKNOWN"
+}
 
 // String returns the gate's name.
 func (g Gate) String() string {
@@ -104,6 +121,9 @@ func (r *rules) judge(o *pipeline.Output, body []byte, to []string) (subscriptio
 	if !integrates(body, r.names) {
 		return nil, GateIntegrations
 	}
+	if sentByDevice(body, r.id, r.names) {
+		return nil, GateClient
+	}
 	if !r.subscribed {
 		return append(to, ""), 0
 	}
@@ -138,6 +158,31 @@ func integrates(body []byte, names []string) bool {
 		return allowed
 	}
 	return all
+}
+
+// sentByDevice asks an event's _metadata, which a browser's SDK adds: bundled
+// names the integrations that it has sent the event to by itself. Where one
+// name stands for several destinations, bundledIds says which of them.
+func sentByDevice(body []byte, id string, names []string) bool {
+	if !bytes.Contains(body, []byte(`_metadata"`)) { // most events; a search for the rarer letter first is a quick one
+		return false
+	}
+	metadata := gjson.GetBytes(body, "_metadata")
+	ids := metadata.Get("bundledIds").Array()
+	for _, one := range ids {
+		if one.Str == id {
+			return true
+		}
+	}
+	if len(ids) > 0 {
+		return false
+	}
+	for _, one := range metadata.Get("bundled").Array() {
+		if slices.Contains(names, one.Str) {
+			return true
+		}
+	}
+	return false
 }
 
 // item returns what is sent for a subscription.

@@ -16,17 +16,25 @@ import (
 //	CountKind    w d destination n space                     → what became of the outputs, in numbers
 //	WaitingKind  w d destination w space offset subscription → an output that waits for a retry, or behind one
 //	DeadKind     w d destination x at space offset subscription → a dead letter, or what became of it
+//	LetterKind   w d destination i space offset subscription → at of the dead letter of that output
+//	LedgerKind   w d destination l space block               → what became of the outputs of a block (ledger.go)
+//	FailureKind  w d destination f code                      → the newest failures of one kind
 //
 // destination and subscription are ids, subscription is empty for what came
 // without one; offset is of the output in the resolved log; at is the instant
-// of death in milliseconds. Erasure class: CursorKind and CountKind none; the
-// others by profile, whose id they hold beside the reason of the last failure.
+// of death in milliseconds; block is an offset divided by ledgerSpan. Erasure
+// class: WaitingKind and DeadKind by profile, whose id they hold beside the
+// reason of the last failure; FailureKind expires, since a reason may repeat
+// what was sent; the others none.
 const (
 	Room        = 'd'
 	CursorKind  = 'c'
 	CountKind   = 'n'
 	WaitingKind = 'w'
 	DeadKind    = 'x'
+	LetterKind  = 'i'
+	LedgerKind  = 'l'
+	FailureKind = 'f'
 )
 
 const (
@@ -34,6 +42,9 @@ const (
 	countFormat   = 1
 	waitingFormat = 1
 	deadFormat    = 1
+	letterFormat  = 1
+	ledgerFormat  = 1
+	failureFormat = 1
 )
 
 // Fence returns the fence of a destination's delivery.
@@ -63,6 +74,33 @@ func deadStem(destination string) kv.Key { return stemOf(destination).Byte(DeadK
 func deadKey(destination string, id deadID) kv.Key {
 	return deadStem(destination).Int64(id.at).Uint32(id.space).Uint64(uint64(id.offset)).String(id.subscription)
 }
+
+func letterKey(destination string, space uint32, at place) kv.Key {
+	return stemOf(destination).Byte(LetterKind).Uint32(space).Uint64(uint64(at.offset)).String(at.subscription)
+}
+
+func encodeLetter(at int64) []byte { return kv.Value{letterFormat}.Varint(at) }
+
+func decodeLetter(value []byte) (at int64, err error) {
+	f := kv.FieldsOf(value)
+	known := f.Byte() == letterFormat
+	if at = f.Varint(); !known || !f.OK() {
+		return 0, errDamaged("place of a dead letter")
+	}
+	return at, nil
+}
+
+func ledgerStem(destination string, space uint32) kv.Key {
+	return stemOf(destination).Byte(LedgerKind).Uint32(space)
+}
+
+func ledgerKey(destination string, space uint32, number uint64) kv.Key {
+	return ledgerStem(destination, space).Uint64(number)
+}
+
+func failureStem(destination string) kv.Key { return stemOf(destination).Byte(FailureKind) }
+
+func failureKey(destination, code string) kv.Key { return failureStem(destination).String(code) }
 
 // place names an output at a destination, within a space.
 type place struct {

@@ -2,7 +2,11 @@ package delivery
 
 import (
 	"reflect"
+	"slices"
 	"testing"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"kith/event"
 )
@@ -27,10 +31,87 @@ func TestStoredForms(t *testing.T) {
 	if got, err := decodeDead(d.encode()); err != nil || got != d {
 		t.Errorf("dead %+v, %v", got, err)
 	}
+	list := []Failure{{At: time.UnixMilli(5).UTC(), Space: 1, Offset: 2, Subscription: "s", Attempt: 3, Permanent: true, Reason: "why"}}
+	if got, err := decodeFailures(encodeFailures(list)); err != nil || !reflect.DeepEqual(got, list) {
+		t.Errorf("failures %+v, %v", got, err)
+	}
 	id := deadID{at: 1, space: 2, place: place{3, "sub\x00"}}
 	if got, err := parseDeadID(id.String()); err != nil || got != id {
 		t.Errorf("id %+v, %v", got, err)
 	}
+}
+
+// someLedger is a block with a little of everything.
+func someLedger() *ledgerBlock {
+	b := &ledgerBlock{number: 3, first: 2, end: 2}
+	for i := 2; i < 40; i++ {
+		b.pass(i, int64(100+i/10))
+		switch i % 5 {
+		case 0:
+			b.setNone(i)
+		case 1:
+			b.put(i, Outcome{Subscription: "a", State: StateDelivered, Attempts: 1})
+			b.put(i, Outcome{Subscription: "b", State: StateDead, Attempts: 10, Code: "503"})
+		case 2:
+			b.put(i, Outcome{State: StateFiltered, Gate: GateClient, Addressed: true})
+		case 3:
+			b.put(i, Outcome{Subscription: "b", State: StateWaiting})
+		}
+	}
+	return b
+}
+
+func TestLedgerReadsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		first := rapid.IntRange(0, 20).Draw(t, "first")
+		b := &ledgerBlock{number: 7, first: first, end: first}
+		want := map[int]map[string]Outcome{}
+		minute := int64(29_000_000)
+		for _, step := range rapid.SliceOfN(rapid.IntRange(0, 9), 0, 300).Draw(t, "steps") {
+			if b.end == first || step < 5 {
+				minute += rapid.Int64Range(-1, 1).Draw(t, "later")
+				want[b.end] = nil
+				b.pass(b.end, minute)
+				continue
+			}
+			i := rapid.IntRange(first, b.end-1).Draw(t, "output")
+			if step == 5 {
+				b.setNone(i)
+				want[i] = map[string]Outcome{}
+				continue
+			}
+			o := Outcome{Subscription: rapid.StringN(0, 2, -1).Draw(t, "subscription"), State: State(rapid.IntRange(1, 4).Draw(t, "state"))}
+			switch o.State {
+			case StateFiltered:
+				o.Gate = Gate(rapid.IntRange(0, 255).Draw(t, "gate"))
+			case StateDead:
+				o.Code = rapid.SampledFrom([]string{"503", "400"}).Draw(t, "code")
+				fallthrough
+			case StateDelivered:
+				o.Attempts = uint8(rapid.IntRange(0, MaxCountedAttempts).Draw(t, "attempts"))
+			}
+			if want[i] == nil {
+				want[i] = map[string]Outcome{}
+			}
+			want[i][o.Subscription] = o
+			b.put(i, o)
+		}
+		read, err := decodeLedger(7, b.encode())
+		if err != nil || read.first != b.first || read.end != b.end || !slices.Equal(read.minutes, b.minutes) {
+			t.Fatalf("%+v, %v", read, err)
+		}
+		for i := first; i < b.end; i++ {
+			outcomes, settled := read.outcomes(i)
+			if settled != (want[i] != nil) || len(outcomes) != len(want[i]) {
+				t.Fatalf("output %d: %v, settled %v; want %v", i, outcomes, settled, want[i])
+			}
+			for _, o := range outcomes {
+				if want[i][o.Subscription] != o {
+					t.Fatalf("output %d: %v, want %v", i, o, want[i][o.Subscription])
+				}
+			}
+		}
+	})
 }
 
 // TestCursorWhileCatchingUp: after a restart outputs that were settled before
@@ -84,6 +165,8 @@ func FuzzStoredForms(f *testing.F) {
 	f.Add((&Counts{Delivered: 1}).encode())
 	f.Add((&waiting{reason: "why"}).encode())
 	f.Add((&dead{reason: "why"}).encode())
+	f.Add(someLedger().encode())
+	f.Add(encodeFailures([]Failure{{Reason: "why", Attempt: 1}}))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		if c, err := decodeCursor(value); err == nil {
 			last := c.base
@@ -97,6 +180,18 @@ func FuzzStoredForms(f *testing.F) {
 		_, _ = decodeCounts(value)
 		_, _ = decodeWaiting(value)
 		_, _ = decodeDead(value)
+		_, _ = decodeLetter(value)
+		_, _ = decodeFailures(value)
+		if b, err := decodeLedger(3, value); err == nil {
+			n := 0
+			b.runs(func(_ int64, first, run int, _ []Outcome, _ bool) { n += run })
+			if n != b.end-b.first {
+				t.Fatalf("runs of %d outputs in a block of %d", n, b.end-b.first)
+			}
+			if again, err := decodeLedger(3, b.encode()); err != nil || again.end != b.end {
+				t.Fatalf("written again: %v", err)
+			}
+		}
 		if id, err := parseDeadID(string(value)); err == nil {
 			if again, err := parseDeadID(id.String()); err != nil || again != id {
 				t.Fatalf("%+v, %v", id, err)

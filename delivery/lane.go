@@ -17,6 +17,7 @@ type lane struct {
 	counts Counts
 	dirty  bool  // since the last commit
 	until  int64 // not read before, after an error; in milliseconds
+	ledger ledger
 
 	// resume are the runs before resumeEnd that were under way at the last
 	// commit before a restart. They are read again, what lies between is not.
@@ -28,13 +29,14 @@ type lane struct {
 // each is kept together until all are settled, so that an output is either
 // read again after a crash, whole, or not at all.
 type multi struct {
-	left    int
-	counts  Counts
-	changes map[string][]byte
+	left     int
+	counts   Counts
+	changes  map[string][]byte
+	outcomes []Outcome
 }
 
 func newLane(f *feed, c cursor, counts Counts) *lane {
-	return &lane{feed: f, space: f.space, base: c.base, resume: c.pending, resumeEnd: c.frontier, counts: counts, multi: map[commitlog.Offset]*multi{}}
+	return &lane{feed: f, space: f.space, base: c.base, resume: c.pending, resumeEnd: c.frontier, counts: counts, multi: map[commitlog.Offset]*multi{}, ledger: ledger{}}
 }
 
 // frontier is the output that is read next.
@@ -104,10 +106,12 @@ type unit struct {
 	lane *lane
 	place
 	waiting
-	arrived int64  // when it was read, in milliseconds; zero when it has waited enough
-	stored  bool   // there is a waiting record of it
-	settled bool   // its output's cursor has moved on
-	seen    uint64 // session.successes when it failed last
+	arrived int64 // when it was read, in milliseconds; zero when it has waited enough
+	stored  bool  // there is a waiting record of it
+	settled bool  // its output's cursor has moved on
+	// addressed says that it is a message of Kith's own.
+	addressed bool
+	seen      uint64 // session.successes when it failed last
 
 	// What is at hand of it; nil for one that waits.
 	output *pipeline.Output

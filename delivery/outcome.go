@@ -40,6 +40,7 @@ func (s *session) settleQueue(q *queue, outcomes []destination.Outcome, size int
 		if o.Status != destination.Delivered {
 			n.Failures++
 			s.lastFailure = clip(o.Reason)
+			s.failed(q.units[i], &o)
 		}
 	}
 	for i, o := range outcomes {
@@ -52,7 +53,7 @@ func (s *session) settleQueue(q *queue, outcomes []destination.Outcome, size int
 			s.delivered(u)
 		case o.Status == destination.Permanent && (!shared || o.Regardless):
 			u.attempts++
-			s.bury(u, o.Reason)
+			s.bury(u, codeOf(&o), o.Reason)
 		case o.Status == destination.Permanent: // which of them was it?
 			for _, u := range q.units[:len(outcomes)-i] {
 				u.split++
@@ -101,7 +102,7 @@ func (s *session) place(q *queue) {
 	}
 	if behind := len(q.units) - 1; behind > s.limits.MaxBehind {
 		u := q.units[0]
-		s.bury(u, fmt.Sprintf("%d later events of its profile waited behind it; %s", behind, u.reason))
+		s.bury(u, codeCrowded, fmt.Sprintf("%d later events of its profile waited behind it; %s", behind, u.reason))
 		q.units = q.units[1:]
 		s.queues.makeReady(q) // the next has not been tried yet
 		return
@@ -120,7 +121,7 @@ func (s *session) putBackLater(u *unit, o destination.Outcome) (waits bool) {
 	}
 	limit := u.first + s.limits.MaxAge.Milliseconds()
 	if now >= limit {
-		s.bury(u, fmt.Sprintf("given up after %d attempts in %s: %s", u.attempts, time.Duration(now-u.first)*time.Millisecond, o.Reason))
+		s.bury(u, codeOf(&o), fmt.Sprintf("given up after %d attempts in %s: %s", u.attempts, time.Duration(now-u.first)*time.Millisecond, o.Reason))
 		return false
 	}
 	delay := o.After
@@ -156,6 +157,7 @@ func (d *Delivery) chance() float64 {
 func (s *session) delivered(u *unit) {
 	n := s.count(u)
 	n.Delivered++
+	s.note(u, Outcome{State: StateDelivered, Attempts: counted(u.attempts)})
 	s.report(u, destination.Delivered, "")
 	if u.resent() {
 		s.set(u, deadKey(s.w.id, u.letter()), (&dead{profile: u.profile, state: Redelivered, attempts: u.attempts, first: u.first,
@@ -168,26 +170,45 @@ func (s *session) delivered(u *unit) {
 // letter that was sent again stays one.
 func (s *session) keepBack(u *unit, g Gate) {
 	if u.resent() {
-		s.bury(u, fmt.Sprintf("not sent again: kept back by the gate %q", g))
+		s.bury(u, g.Code(), fmt.Sprintf("not sent again: kept back by the gate %q", g))
 		return
 	}
 	s.count(u).Filtered[g]++
+	s.note(u, Outcome{State: StateFiltered, Gate: g})
 	s.gone(u)
 }
 
+// codeCrowded is the code of dead letters that held back too many others.
+const codeCrowded = "TOO_MANY_BEHIND"
+
+// codeOf returns the code of a failure.
+func codeOf(o *destination.Outcome) string {
+	if o.Code == "" {
+		return destination.CodeInternal
+	}
+	return o.Code[:min(len(o.Code), maxCode)]
+}
+
+// maxCode bounds a code.
+const maxCode = 64
+
+func counted(attempts int) uint8 { return uint8(min(max(attempts, 0), MaxCountedAttempts)) }
+
 // bury makes a unit a dead letter.
-func (s *session) bury(u *unit, reason string) {
+func (s *session) bury(u *unit, code, reason string) {
 	if u.first == 0 {
 		u.first = s.now()
 	}
 	reason = clip(reason)
 	s.count(u).Dead++
+	s.note(u, Outcome{State: StateDead, Attempts: counted(u.attempts), Code: code})
 	id, d := deadID{at: s.now(), space: u.lane.space, place: u.place}, dead{profile: u.profile, state: Dead, attempts: u.attempts, first: u.first, reason: reason}
 	if u.resent() {
 		id, d.resentAt = u.letter(), s.now()
 	}
 	s.report(u, destination.Permanent, reason)
 	s.set(u, deadKey(s.w.id, id), d.encode())
+	s.set(u, letterKey(s.w.id, id.space, id.place), encodeLetter(id.at))
 	s.gone(u)
 }
 
@@ -210,6 +231,7 @@ func (s *session) store(u *unit) {
 	s.set(u, waitingKey(s.w.id, u.lane.space, u.place), u.waiting.encode())
 	if !u.stored {
 		s.count(u).Waiting++
+		s.note(u, Outcome{State: StateWaiting})
 		s.stored++
 		s.pending--
 		s.pendingBytes -= len(u.body)

@@ -44,9 +44,12 @@ type session struct {
 	cancel   context.CancelFunc
 
 	commits
-	settles []*settleRequest
-	resends []*resendRequest
-	reports []Report
+	broken   error // the store could not be read; the session ends
+	failures failures
+	swept    int64 // when what has expired was last looked for, in milliseconds
+	settles  []*settleRequest
+	resends  []*resendRequest
+	reports  []Report
 
 	lastFailure string
 	lastSuccess time.Time
@@ -70,10 +73,13 @@ func runSession(ctx context.Context, w *worker) (removed bool, err error) {
 		w: w, cfg: &w.d.cfg, limits: w.d.cfg.Limits,
 		lanes: map[uint32]*lane{}, queues: newQueues(), sending: map[*batch]struct{}{},
 		results: make(chan result, 64),
-		commits: newCommits(),
+		commits: newCommits(), failures: failures{},
 	}
 	s.sendCtx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer s.close()
+	if err := s.loadFailures(ctx); err != nil {
+		return false, fmt.Errorf("load the failures: %w", err)
+	}
 	for {
 		more := false
 		more, removed, err = s.step(ctx)
@@ -114,6 +120,10 @@ func (s *session) step(ctx context.Context) (more, removed bool, err error) {
 		if err := s.dispatch(ctx); err != nil {
 			return false, false, err
 		}
+	}
+	s.sweep(ctx)
+	if s.broken != nil {
+		return false, false, s.broken
 	}
 	s.startCommit()
 	s.tap()
@@ -177,6 +187,7 @@ func (s *session) alarm() (<-chan struct{}, func()) {
 			}
 		}
 	}
+	at(s.swept + sweepEvery.Milliseconds())
 	switch {
 	case s.committing:
 	case s.unsaved > 0:

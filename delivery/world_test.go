@@ -268,6 +268,22 @@ func (w *world) counts(id string, delivered, filtered, dead, waiting uint64) {
 	}
 }
 
+// audit holds the ledger of a destination against all else that is kept of it.
+func (w *world) audit(id string) {
+	w.t.Helper()
+	err := w.db.View(context.Background(), func(r kv.Reader) error {
+		for _, sp := range w.conf.Current().Spaces {
+			if err := delivery.Audit(r, id, sp.Number); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatalf("%s: %v", id, err)
+	}
+}
+
 // keys returns how many keys are kept of a destination.
 func (w *world) keys(prefix kv.Key) (n int) {
 	w.t.Helper()

@@ -71,6 +71,10 @@ type Outcome struct {
 	// Reason says why it was not delivered, for people. It holds no secret
 	// setting; it may hold what the remote side said of the event.
 	Reason string
+	// Code is the kind of failure, in a few letters that are the same every
+	// time, for counting: the status that the remote side answered ("503"), or
+	// one of the Code constants. Empty means CodeInternal.
+	Code string
 	// After is how long the remote side asks to wait, with Retry; zero leaves
 	// it to the caller.
 	After time.Duration
@@ -80,6 +84,17 @@ type Outcome struct {
 	// event that it is refused for.
 	Regardless bool
 }
+
+// Codes of failures without an answer, as Segment names them (delivery
+// overview, "Failed Delivery").
+const (
+	CodeInternal        = "INTERNAL"
+	CodeTimedOut        = "ETIMEDOUT"        // no answer in time
+	CodeRefused         = "EREFUSED"         // nobody listens at the address
+	CodeReset           = "ECONNRESET"       // the connection broke
+	CodeNotFound        = "ENOTFOUND"        // the host's name leads nowhere
+	CodeInvalidSettings = "INVALID_SETTINGS" // no request can be made of the settings, or it may not go there
+)
 
 // All returns the same outcome for each of n items.
 func All(n int, o Outcome) []Outcome {

@@ -10,10 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"kith/clock"
@@ -76,7 +78,7 @@ func (w *webhook) post(ctx context.Context, items []destination.Item) destinatio
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {
-		return destination.Outcome{Status: destination.Permanent, Regardless: true, Reason: "the request cannot be made of these settings"}
+		return destination.Outcome{Status: destination.Permanent, Regardless: true, Code: destination.CodeInvalidSettings, Reason: "the request cannot be made of these settings"}
 	}
 	req.Header = w.header.Clone()
 	if len(w.secret) > 0 {
@@ -135,9 +137,9 @@ func (w *webhook) answered(resp *http.Response) destination.Outcome {
 		reason = fmt.Sprintf("the server answered %d %s; of redirects only 307 and 308 are followed, and not from https to http", code, http.StatusText(code))
 	case code == http.StatusRequestTimeout, code == http.StatusLocked, code == http.StatusTooManyRequests,
 		code >= 500 && code != http.StatusNotImplemented:
-		return destination.Outcome{Status: destination.Retry, Reason: reason, After: w.retryAfter(resp.Header.Get("Retry-After"))}
+		return destination.Outcome{Status: destination.Retry, Reason: reason, Code: strconv.Itoa(code), After: w.retryAfter(resp.Header.Get("Retry-After"))}
 	}
-	return destination.Outcome{Status: destination.Permanent, Reason: reason, Regardless: !aboutEvents(code)}
+	return destination.Outcome{Status: destination.Permanent, Reason: reason, Code: strconv.Itoa(code), Regardless: !aboutEvents(code)}
 }
 
 // aboutEvents reports whether a refusal may be because of what was sent, and
@@ -169,16 +171,33 @@ func (w *webhook) failed(ctx context.Context, err error) destination.Outcome {
 	if errors.As(err, &whole) { // its text repeats the URL
 		err = whole.Err
 	}
-	o := destination.Outcome{Status: destination.Retry, Reason: w.mask.Replace(err.Error())}
+	o := destination.Outcome{Status: destination.Retry, Reason: w.mask.Replace(err.Error()), Code: codeOf(err)}
 	switch {
 	case fault.Is(err, fault.Denied), fault.Is(err, fault.Permanent):
-		o.Status, o.Regardless = destination.Permanent, true
+		o.Status, o.Code, o.Regardless = destination.Permanent, destination.CodeInvalidSettings, true
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		o.Reason = "the server did not answer in time"
+		o.Reason, o.Code = "the server did not answer in time", destination.CodeTimedOut
 	case ctx.Err() != nil:
 		o.Reason = "interrupted"
 	}
 	return o
+}
+
+// codeOf names the kind of an error of the network.
+func codeOf(err error) string {
+	var unknown *net.DNSError
+	var slow net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return destination.CodeRefused
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE):
+		return destination.CodeReset
+	case errors.As(err, &unknown) && unknown.IsNotFound:
+		return destination.CodeNotFound
+	case errors.As(err, &slow) && slow.Timeout():
+		return destination.CodeTimedOut
+	}
+	return destination.CodeInternal
 }
 
 // retryAfter reads the header: seconds or a date (RFC 9110, 10.2.3). What

@@ -196,6 +196,17 @@ func TestStatuses(t *testing.T) {
 		if code >= 400 && !strings.HasPrefix(o.Reason, fmt.Sprintf("the server answered %d", code)) || code == 400 && !strings.HasSuffix(o.Reason, ": the words of it") {
 			t.Errorf("%d: reason %q", code, o.Reason)
 		}
+		if code >= 300 && o.Code != strconv.Itoa(code) {
+			t.Errorf("%d: code %q", code, o.Code)
+		}
+	}
+	s.answer = func(http.ResponseWriter) { panic(http.ErrAbortHandler) }
+	if o := d.Send(context.Background(), items("{}"))[0]; o.Status != destination.Retry || o.Code != destination.CodeReset {
+		t.Errorf("the connection breaks: %+v", o)
+	}
+	s.Close()
+	if o := d.Send(context.Background(), items("{}"))[0]; o.Status != destination.Retry || o.Code != destination.CodeRefused {
+		t.Errorf("nobody listens: %+v", o)
 	}
 }
 
