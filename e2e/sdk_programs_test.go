@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"testing"
 )
 
@@ -47,6 +46,18 @@ func sdks() []sdk {
 			},
 		},
 		{
+			name: "kotlin", library: "analytics-kotlin", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
+			tls: true, settings: "/v1/projects/WRITE_KEY/settings",
+			differs: map[string]string{
+				// It makes the anonymous id itself.
+				"identify anonymousId": "*", "track anonymousId": "*", "screen anonymousId": "*", "group anonymousId": "*",
+				// Its alias is from the user it knows.
+				"alias userId": "PERSON-new", "alias previousId": "PERSON",
+			},
+			tool: "java", folder: "kotlin",
+			command: func(t *testing.T) *exec.Cmd { return jvm(t, "kotlin") },
+		},
+		{
 			name: "node", library: "@segment/analytics-node", calls: every, paths: []string{"/v1/batch"}, counts: true,
 			tool: "node", folder: "node",
 			command: program("node", "sdk/node/driver.mjs"),
@@ -70,13 +81,13 @@ func built(t *testing.T, dir, name string, args ...string) {
 }
 
 // jvm runs the Driver.java of an SDK, from its source.
-func jvm(t *testing.T, name string, options ...string) *exec.Cmd {
+func jvm(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	classpath, err := os.ReadFile("sdk/" + name + "/build/classpath")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("java", slices.Concat([]string{"-XX:TieredStopAtLevel=1"}, options, []string{"sdk/" + name + "/Driver.java"})...)
+	cmd := exec.Command("java", "-XX:TieredStopAtLevel=1", "sdk/"+name+"/Driver.java")
 	cmd.Env = append(os.Environ(), "CLASSPATH="+string(classpath))
 	return cmd
 }
