@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kith/clock"
+	"kith/collect/bot"
 	"kith/commitlog"
 	"kith/event"
 	"kith/fault"
@@ -116,6 +117,7 @@ type Collector struct {
 	logger  *slog.Logger
 	metrics *metrics
 	random  *source
+	bots    func() *bot.List
 	held    atomic.Int64 // bytes of requests that are being worked on
 	queued  atomic.Int64 // bytes of events that wait to be durable, of all spaces
 
@@ -137,7 +139,7 @@ func New(config Config) (*Collector, error) {
 	c := &Collector{
 		config: config, limits: config.Limits, logger: config.Logger,
 		random:    &source{r: bufio.NewReader(config.Random)},
-		appenders: map[uint32]*appender{},
+		appenders: map[uint32]*appender{}, bots: sync.OnceValue(bot.New),
 	}
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)

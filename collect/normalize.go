@@ -94,6 +94,9 @@ func (in *intake) event(raw string) (*refusal, error) {
 	if refused := in.validate(k); refused != nil {
 		return refused, nil
 	}
+	if in.from.Tracking.FilterBots && in.isBot(k) {
+		return &refusal{CodeBot, "the user agent is that of a bot, and the source takes no events from bots", "context.userAgent"}, nil
+	}
 
 	id, err := event.NewRecordID(in.now, in.c.random)
 	if err != nil {
@@ -382,6 +385,23 @@ func (in *intake) userAgent(own *document) string {
 		return ""
 	}
 	return head(strings.ToValidUTF8(in.request.UserAgent(), "\uFFFD"), 1000)
+}
+
+// isBot reports whether a bot caused the event: by the user agent that the
+// event names, or else by that of the request where a device sends it itself.
+// There the user agent of a browser counts alone: "okhttp/4.9" is how a mobile
+// SDK speaks, not who uses it.
+func (in *intake) isBot(k *call) bool {
+	agent := gjson.Get(k.context.Raw, "userAgent").Str
+	if agent == "" {
+		agent = gjson.Get(in.batch.context.raw, "userAgent").Str
+	}
+	if agent == "" && in.route.device {
+		if agent = in.request.UserAgent(); in.route.form != formPixel && !strings.HasPrefix(agent, "Mozilla/") {
+			return false
+		}
+	}
+	return in.c.bots().Is(agent)
 }
 
 // newMessageID returns a random UUID (RFC 9562, version 4).

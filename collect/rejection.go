@@ -59,6 +59,7 @@ const (
 	CodeInvalidGzip        = "invalid_gzip"      // 400
 	CodeInvalidToken       = "invalid_token"     // 401: the access token is wrong, expired, revoked or for something else
 	CodeTokenRequired      = "token_required"    // 401: the source takes no events without one
+	CodeBot                = "bot_user_agent"    // of a source that wants no bots
 	CodeInvalidObject      = "invalid_object"    // 400: of the Objects API
 	CodeInvalidQuery       = "invalid_query"     // of a pixel
 	CodeTooManyRequests    = "too_many_requests" // a pixel while a queue is full
