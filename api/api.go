@@ -47,6 +47,7 @@ func New(cfg Config) *API {
 	a.audienceRoutes()
 	a.activationRoutes()
 	a.inspectRoutes()
+	a.objectRoutes()
 	a.fileRoutes()
 	a.mux.HandleFunc(catchAll, a.unknown)
 

@@ -176,7 +176,7 @@ func newWorld(t *testing.T) *world {
 	w.api = api.New(api.Config{
 		Version: "test", Workspace: store, Tokens: keeper, Connectors: registry, Audiences: w.played, Profiles: w.played,
 		Epoch:      func(context.Context, uint32) (uint32, error) { return 3, nil },
-		Rejections: w.rejections, Quarantine: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed, Snippets: snippets,
+		Rejections: w.rejections, Quarantine: w.played, Objects: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed, Snippets: snippets,
 		Clock: clk, Random: random, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	})
 	mux := http.NewServeMux()

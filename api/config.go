@@ -31,6 +31,7 @@ type Config struct {
 	Epoch       func(ctx context.Context, space uint32) (uint32, error)
 	Rejections  Rejections
 	Quarantine  Quarantine
+	Objects     Objects
 	Bodies      Bodies
 	DeadLetters DeadLetters
 	Feed        Feed

@@ -10,6 +10,7 @@ import (
 	"kith/event"
 	"kith/fault"
 	"kith/kv"
+	"kith/object"
 	"kith/pipeline"
 	"kith/profile"
 	"kith/trackingplan"
@@ -21,7 +22,7 @@ func (s *Server) newAPI() *api.API {
 	return api.New(api.Config{
 		Version: s.cfg.Version, Workspace: s.workspace, Tokens: s.keeper, Connectors: s.connectors,
 		Audiences: audiences{s.desk()}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Epoch: s.epoch,
-		Rejections: s.rejections, Quarantine: trackingplan.NewReader(s.db), Bodies: s.archive,
+		Rejections: s.rejections, Quarantine: trackingplan.NewReader(s.db), Objects: object.NewReader(s.db), Bodies: s.archive,
 		DeadLetters: deadLetters{s.delivery}, Feed: s.feed, Snippets: s.cdn, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger,
 	})
 }
