@@ -249,3 +249,41 @@ func TestHeads(t *testing.T) {
 		t.Errorf("a bounded look ends at %d, %v", end, err)
 	}
 }
+
+// TestOutputs finds what a record brought about, by its link and, for records
+// that passed before there were links, by their instant.
+func TestOutputs(t *testing.T) {
+	p := newPast(t, 4, 10, 40)
+	log, err := kvlog.Open(t.Context(), memkv.New(), kv.SpaceKey(1, 'o'), pipeline.Fence(1, 0), kvlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range p.records {
+		if r.Outputs.Count == 0 {
+			continue
+		}
+		o := pipeline.Output{At: r.At, Profile: r.Profile, Event: &pipeline.Resolved{Offset: uint64(r.Offset), ID: r.ID}}
+		if _, err := log.Append(t.Context(), pipeline.EncodeOutputs([]pipeline.Output{o})...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, r := range p.records {
+		passed, err := p.archive.Passed(t.Context(), 1, 0, commitlog.Offset(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, linked := range []bool{true, false} {
+			if !linked && n%10 >= 7 {
+				continue // the instants of this past do not rise there
+			}
+			passed.Link.Known = linked
+			got, err := p.archive.Outputs(t.Context(), log, &passed)
+			if err != nil || len(got) != r.Outputs.Count {
+				t.Fatalf("record %d, linked %v: %d outputs, %v", n, linked, len(got), err)
+			}
+			if len(got) == 1 && (got[0].At != p.outputs[n] || got[0].Output.Event.ID != r.ID) {
+				t.Errorf("record %d, linked %v: output %d, want %d", n, linked, got[0].At, p.outputs[n])
+			}
+		}
+	}
+}

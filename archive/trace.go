@@ -229,3 +229,81 @@ func seek(ctx context.Context, log commitlog.Log, from, end commitlog.Offset, be
 	}
 	return from, nil
 }
+
+// Caused is an output with its place in the resolved log.
+type Caused struct {
+	At     commitlog.Offset
+	Output pipeline.Output
+}
+
+// unlinkedBlocks is how many blocks of the resolved log are searched for the
+// outputs of a record without a link.
+const unlinkedBlocks = 64
+
+// Outputs reads what a record brought about from the resolved log of its
+// space. For a record without a link it looks where the record's instant is in
+// that log, and finds the event and the changes, but no messages.
+func (a *Archive) Outputs(ctx context.Context, resolved commitlog.Log, p *Passed) ([]Caused, error) {
+	if !p.Link.Known {
+		return searchOutputs(ctx, resolved, p)
+	}
+	var list []Caused
+	end := p.Link.First + commitlog.Offset(p.Link.Count)
+	for at := p.Link.First; at < end; {
+		block, outputs, err := outputsAt(ctx, resolved, at)
+		if err != nil {
+			return nil, err
+		}
+		for ; at < min(block.End(), end); at++ {
+			list = append(list, Caused{at, outputs[at-block.First]})
+		}
+	}
+	return list, nil
+}
+
+func outputsAt(ctx context.Context, resolved commitlog.Log, at commitlog.Offset) (commitlog.Block, []pipeline.Output, error) {
+	blocks, err := resolved.Read(ctx, at, 1)
+	if err != nil {
+		return commitlog.Block{}, nil, err
+	}
+	if len(blocks) == 0 {
+		return commitlog.Block{}, nil, fault.New(fault.NotFound, "the resolved log has no output %d", at)
+	}
+	outputs, err := pipeline.DecodeOutputs(blocks[0].Data)
+	if err == nil && len(outputs) != blocks[0].Count {
+		err = fault.New(fault.Internal, "the block at %d of the resolved log holds %d outputs, not %d", blocks[0].First, len(outputs), blocks[0].Count)
+	}
+	return blocks[0], outputs, err
+}
+
+func searchOutputs(ctx context.Context, resolved commitlog.Log, p *Passed) ([]Caused, error) {
+	end := resolved.End()
+	at, err := seek(ctx, resolved, 0, end, func(data []byte) (bool, error) {
+		outputs, err := pipeline.DecodeOutputs(data)
+		if err != nil || len(outputs) == 0 {
+			return false, err
+		}
+		return outputs[len(outputs)-1].At < p.Head.At, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var list []Caused
+	for n := 0; at < end && n < unlinkedBlocks; n++ {
+		block, outputs, err := outputsAt(ctx, resolved, at)
+		if err != nil {
+			return nil, err
+		}
+		for i := range outputs {
+			o := &outputs[i]
+			if o.At > p.Head.At {
+				return list, nil
+			}
+			if o.Event != nil && o.Event.Offset == uint64(p.Offset) || o.Change != nil && o.Change.Cause == p.Head.ID {
+				list = append(list, Caused{block.First + commitlog.Offset(i), *o})
+			}
+		}
+		at = block.End()
+	}
+	return list, nil
+}

@@ -88,6 +88,22 @@ func (q *Reader) Quarantined(ctx context.Context, space uint32, source, cursor s
 	return list, next, err
 }
 
+// Entry returns the blocked event of a source that was received at an instant,
+// by the offset of its raw record, or nil when it is not in quarantine.
+func (q *Reader) Entry(ctx context.Context, space uint32, source string, at time.Time, offset commitlog.Offset) (entry *Quarantined, err error) {
+	err = q.db.View(ctx, func(r kv.Reader) error {
+		key := quarantineKey(space, source, at.UnixMilli(), offset)
+		value, err := r.Get(key)
+		if err != nil || value == nil {
+			return err
+		}
+		e, err := read(kv.Pair{Key: key, Value: value}, sourceStem(space, source), source)
+		entry = &e
+		return err
+	})
+	return entry, err
+}
+
 // position is the part of an entry's key behind its source.
 func position(e Quarantined) []byte {
 	return kv.Key{}.Int64(e.At.UnixMilli()).Uint64(uint64(e.Offset))

@@ -308,6 +308,23 @@ func TestQuarantine(t *testing.T) {
 			t.Errorf("space %d: %v %v", space, list, err)
 		}
 	}
+	for page, next, err := reader.Quarantined(t.Context(), 1, "shop", "", 10); ; page, next, err = reader.Quarantined(t.Context(), 1, "shop", next, 10) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range page {
+			one, err := reader.Entry(t.Context(), 1, "shop", q.At, q.Offset)
+			if err != nil || one == nil || one.ID != q.ID || one.Reason != q.Reason {
+				t.Errorf("the entry at %d is %+v, %v", q.Offset, one, err)
+			}
+			if one, err := reader.Entry(t.Context(), 1, "shop", q.At.Add(1e6), q.Offset); one != nil || err != nil {
+				t.Errorf("an entry of another instant: %+v, %v", one, err)
+			}
+		}
+		if next == "" {
+			break
+		}
+	}
 	if _, _, err := reader.Quarantined(t.Context(), 1, "shop", "nonsense", 10); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a made-up cursor: %v", err)
 	}
