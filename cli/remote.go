@@ -1,13 +1,18 @@
 package cli
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"kith/auth"
+	"kith/certificate"
 	"kith/client"
 	"kith/fault"
 )
@@ -16,7 +21,8 @@ import (
 type remote struct {
 	Server string `env:"KITH_URL,KITH_SERVER" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The server, http://127.0.0.1:8080 by default."`
 	Token  string `env:"KITH_ADMIN_TOKEN,KITH_TOKEN" placeholder:"TOKEN" help:"The admin token. By default it is read from DIR/admin-token."`
-	Data   string `default:"./kith-data" placeholder:"DIR" help:"The data directory of a server on this machine, for its admin token. ./kith-data by default."`
+	Data   string `default:"./kith-data" placeholder:"DIR" help:"The data directory of a server on this machine, for its admin token and the authority of its --tls-dev. ./kith-data by default."`
+	CA     string `name:"ca" placeholder:"FILE" help:"Certificates (PEM) that an https server's own is checked against, beside the system's."`
 }
 
 // client returns a client of the server.
@@ -31,11 +37,43 @@ func (c *remote) client() (*client.Client, error) {
 			return nil, err
 		}
 	}
-	server, err := client.New(c.Server, token, nil)
+	transport, err := c.transport()
+	if err != nil {
+		return nil, err
+	}
+	server, err := client.New(c.Server, token, transport)
 	if err != nil {
 		return nil, usage{err}
 	}
 	return server, nil
+}
+
+// transport trusts what the system trusts, and --ca; without it the local
+// authority in the data directory, where there is one.
+func (c *remote) transport() (*http.Client, error) {
+	file := c.CA
+	if file == "" {
+		file = certificate.AuthorityFileIn(filepath.Join(c.Data, certificate.LocalName))
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		if c.CA == "" {
+			return nil, nil // the client's own
+		}
+		return nil, wrong("--ca: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, wrong("--ca: %s has no certificate in PEM", file)
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+	}
+	return &http.Client{Transport: transport}, nil
 }
 
 // explain adds the next step to an error of a server that does not know the

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -144,6 +145,10 @@ func (c *Client) send(ctx context.Context, method, path string, allow auth, in a
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		var unknown *tls.CertificateVerificationError
+		if errors.As(err, &unknown) {
+			return nil, fault.New(fault.Denied, "the certificate of %s is not trusted: name its authority with --ca or KITH_CA (%w)", c.base, err)
+		}
 		return nil, fault.New(fault.Unavailable, "no server answers at %s: start one with \"kith serve\", or name it with --server or KITH_URL (%w)", c.base, err)
 	}
 	if response.StatusCode >= 200 && response.StatusCode < 300 {
@@ -186,6 +191,8 @@ func problem(response *http.Response, text []byte) error {
 		e.Message = envelope.Error.Message
 	case envelope.Message != "":
 		e.Message = envelope.Message
+	case response.StatusCode == http.StatusBadRequest && strings.Contains(string(text), "HTTP request to an HTTPS server"):
+		e.Message = "the server speaks https: name it with --server or KITH_URL, https://…"
 	default:
 		e.Message = fmt.Sprintf("the server answered %s to %s %s", response.Status, response.Request.Method, response.Request.URL.Path)
 	}

@@ -81,7 +81,10 @@ func answer(w http.ResponseWriter, code int, body any) {
 
 // registerMetrics registers what the server itself knows.
 func (s *Server) registerMetrics() {
-	s.metrics.MustRegister(gauges{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if store, ok := s.db.(interface{ Metrics() prometheus.Collector }); ok {
+		s.metrics.MustRegister(store.Metrics())
+	}
+	s.metrics.MustRegister(gauges{s}, infos{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
 // gauges are numbers that are read when somebody asks.
@@ -102,6 +105,11 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	gauge := func(name, help string, value float64, label, of string) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, []string{label}, nil), prometheus.GaugeValue, value, of)
 	}
+	if g.s.certs != nil {
+		for _, c := range g.s.certs.Shown() {
+			gauge("kith_tls_certificate_expires_seconds", "When a certificate in use ends, in seconds since 1970.", float64(c.NotAfter.Unix()), "name", c.Name)
+		}
+	}
 	for _, sp := range g.s.allSpaces() {
 		if n, err := g.s.backlog(context.Background(), sp); err == nil {
 			gauge("kith_backlog_records", "Records of the raw log that wait for the loop.", float64(n), "space", sp.slug)
@@ -117,6 +125,9 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 // greet writes the start-up text.
 func (s *Server) greet(addr *net.TCPAddr) {
 	at := "http://" + addr.String()
+	if s.certs != nil {
+		at = "https://" + addr.String()
+	}
 	data := s.cfg.Data
 	if data == "" {
 		data = "memory only"
@@ -126,6 +137,7 @@ func (s *Server) greet(addr *net.TCPAddr) {
 		token = "in " + s.tokenFile
 	}
 	fmt.Fprintf(s.cfg.Notes, "kith %s listens on %s (data: %s)\nadmin token: %s\n", s.cfg.Version, at, data, token)
+	s.greetTLS()
 	if s.cfg.has(API) {
 		next := "watch events with: kith tail"
 		if len(s.workspace.Current().Sources) == 0 {

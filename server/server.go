@@ -59,6 +59,7 @@ type Server struct {
 	archive    *archive.Archive
 	feed       *inspect.Feed
 	rejections *inspect.Rejections
+	observer   *inspect.Observer // nil without the pipeline role
 	row        *row
 	syncs      *activation.Syncs
 	jobs       *job.Jobs
@@ -67,6 +68,9 @@ type Server struct {
 	cdn        *cdn.CDN
 	metrics    *prometheus.Registry
 	http       *http.Server
+	certs      certificates // nil without TLS
+	authority  string       // the file of the local authority; empty without one
+	redirects  *http.Server // nil unless plain HTTP is answered beside TLS
 
 	advancing sync.Mutex // one move of the test clock at a time
 
@@ -107,10 +111,14 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openData(); err != nil {
 		return err
 	}
+	if err := s.openTLS(); err != nil {
+		return err
+	}
 	s.archive = archive.New(s.db, s.Raw)
 	if s.rejections, err = inspect.OpenRejections(ctx, s.db, s.clock, s.cfg.Logger); err != nil {
 		return err
 	}
+	s.openObserver()
 	if s.connectors, err = destination.NewRegistry(s.cfg.Destinations...); err != nil {
 		return err
 	}
@@ -206,21 +214,31 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	addr, _ := listener.Addr().(*net.TCPAddr)
 	s.addr.Store(addr)
+	var plain net.Listener
+	if s.redirects != nil {
+		if plain, err = net.Listen("tcp", s.cfg.TLS.Redirect); err != nil {
+			return errors.Join(fmt.Errorf("listen: %w (name another address with --http-redirect)", err), listener.Close())
+		}
+	}
 
 	background := newCrew(s.failed)
 	background.run("rejected messages", s.rejections.Run)
+	if s.observer != nil {
+		background.run("schema and usage", s.observer.Run)
+	}
 	s.startLoops()
 	back := newCrew(s.failed)
 	if s.cfg.has(Delivery) {
 		back.run("delivery", s.delivery.Run)
 	}
 	front := newCrew(s.failed)
-	front.run("http", func(context.Context) error {
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
+	front.run("http", s.serve(listener))
+	if plain != nil {
+		front.run("http beside https", s.serveRedirects(plain))
+	}
+	if s.certs != nil {
+		background.run("certificates", s.certs.Run)
+	}
 	s.ready.Store(true)
 	close(s.opened)
 	s.greet(addr)
@@ -245,6 +263,9 @@ func (s *Server) stop(front, back *crew, drain bool) {
 	if err := s.http.Shutdown(requests); err != nil {
 		s.cfg.Logger.Warn("requests were cut off", "error", err)
 		_ = s.http.Close()
+	}
+	if s.redirects != nil {
+		_ = s.redirects.Close()
 	}
 	if s.collector != nil {
 		if err := s.collector.Close(requests); err != nil {
