@@ -18,7 +18,7 @@ build: $(ANALYTICS)/dist/standalone.js
 demo: build demo/node/node_modules
 	bin/kith demo --sdk demo/node $(DEMO)
 
-test: lint $(ANALYTICS)/dist/standalone.js demo/node/node_modules e2e/node/node_modules
+test: lint $(ANALYTICS)/dist/standalone.js demo/node/node_modules e2e/node/node_modules e2e/browser/node_modules
 	go test -timeout 20m ./...
 	@echo "make test: all tests passed"
 
@@ -37,19 +37,18 @@ lint:
 bench: build
 	go run ./bench -kith bin/kith $(BENCH)
 
-# The Node packages that the demo and the tests send with, as the lock files
-# have them. Without npm they are left out, and what needs them says so.
-%/node/node_modules: %/node/package-lock.json
-	@if command -v npm >/dev/null; then cd $(@D) && npm ci --no-audit --no-fund --loglevel=error; \
+# Node packages, as the lock files have them. Without npm they are left out, and
+# what needs them says so.
+%/node_modules: %/package-lock.json
+	@if command -v npm >/dev/null; then cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error; \
 	else echo "npm is not here: going on without the packages of $(@D)"; fi
 	@if [ -d $@ ]; then touch $@; fi
 
-# analytics.js, which the binary serves: out of its npm package, as the lock file
-# has it. A binary that is built without npm says so when it is asked for it.
-$(ANALYTICS)/dist/standalone.js: $(ANALYTICS)/package-lock.json
-	@if ! command -v npm >/dev/null; then echo "npm is not here: going on without analytics.js"; exit 0; fi; \
-	cd $(ANALYTICS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && \
-	from=node_modules/@segment/analytics-next && rm -f dist/*.js dist/*.gz dist/LICENSE && \
+# analytics.js, which the binary serves, out of its npm package. A binary that is
+# built without it says so when it is asked for it.
+$(ANALYTICS)/dist/standalone.js: $(ANALYTICS)/node_modules
+	@if [ ! -d $< ]; then echo "going on without analytics.js"; exit 0; fi; \
+	cd $(ANALYTICS) && from=node_modules/@segment/analytics-next && rm -f dist/*.js dist/*.gz dist/LICENSE && \
 	cp $$from/dist/umd/*.bundle.*.js $$from/dist/umd/*.bundle.*.js.gz node_modules/@babel/polyfill/dist/polyfill.min.js dist/ && \
 	gzip -9 -n -k dist/polyfill.min.js && cp $$from/LICENSE.MD dist/LICENSE && cp $$from/dist/umd/standalone.js dist/ && touch dist/standalone.js
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -131,6 +132,7 @@ func startFaulty(t *testing.T, base string, begin func(*httptest.Server)) *fault
 		FlushInterval: -1,
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.serve(proxy, w, r) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // browsers hang up on certificates before they are told to accept them
 	begin(server)
 	f.URL = server.URL
 	t.Cleanup(func() {
@@ -155,6 +157,13 @@ func (f *faulty) nextOn(on func(*http.Request) bool, n int, does trouble) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waiting = append(f.waiting, waiting{n, on, does})
+}
+
+// mend forgets the troubles that nobody has had yet.
+func (f *faulty) mend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = nil
 }
 
 // requests returns the requests that carried events, those in trouble among
