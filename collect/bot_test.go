@@ -51,7 +51,7 @@ func TestBots(t *testing.T) {
 		f.do(request("GET", "/v1/pixel/track?writeKey=key-web&userId=u&event=E", "", "User-Agent: curl/8.5.0"))
 		f.do(request("GET", "/v1/pixel/track?writeKey=key-web&userId=u&event=E", "", "User-Agent: Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"))
 		stored, rejected := len(f.stored(t)), len(f.rejected.take())
-		if filter && (stored != 1 || rejected != 3) || !filter && (stored != 4 || rejected != 0) {
+		if filter && (stored != 1 || rejected != 4) || !filter && (stored != 4 || rejected != 0) {
 			t.Errorf("filter %v: stored %d, rejected %d", filter, stored, rejected)
 		}
 	}

@@ -37,7 +37,9 @@ type intake struct {
 	records []event.Record
 	call    call // the event at hand
 
-	unreadTimestamp, unreadSentAt warning
+	unreadTimestamp, unreadSentAt, dropped warning
+
+	report *report // nil when nobody wants one
 }
 
 // intake returns a clean intake.
@@ -234,7 +236,11 @@ func (in *intake) judge() error {
 	in.stamp = event.FormatTime(in.now)
 	in.records = slices.Grow(in.records, len(in.items))
 	in.out = slices.Grow(in.out, in.size())
-	for _, raw := range in.items {
+	refusedAny := false
+	for i, raw := range in.items {
+		if in.report != nil {
+			in.report.index = i
+		}
 		refused, err := in.event(raw)
 		switch {
 		case err != nil:
@@ -243,10 +249,11 @@ func (in *intake) judge() error {
 		case refused.code == CodeEventTooLarge && in.route.single != event.None:
 			return &unreadable{refused.code, refused.message, raw}
 		default:
+			refusedAny = true
 			in.refuse(*refused, raw)
 		}
 	}
-	in.tellWarnings()
+	in.tellWarnings(refusedAny)
 	return nil
 }
 
@@ -271,7 +278,7 @@ func (in *intake) refuse(r refusal, raw string) {
 	if id := in.call.messageID; id.Type == gjson.String {
 		x.MessageID = head(id.Str, maxMessageIDLen)
 	}
-	in.c.reject(x, r, 1, in.sample(raw))
+	in.tell(x, r, 1, raw)
 }
 
 // sample hides the write key in what was sent: it is shown to people who may
@@ -290,5 +297,8 @@ func (in *intake) refuseAll(r refusal) {
 	if in.from != nil && len(in.items) > 0 {
 		sample = in.items[0]
 	}
-	in.c.reject(in.rejection(), r, max(in.count, 1), in.sample(sample))
+	if in.report != nil {
+		in.report.index = -1
+	}
+	in.tell(in.rejection(), r, max(in.count, 1), sample)
 }

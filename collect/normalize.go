@@ -90,6 +90,9 @@ func (in *intake) event(raw string) (*refusal, error) {
 	if limit := in.c.limits.EventBytes; len(raw) > limit {
 		return &refusal{CodeEventTooLarge, fmt.Sprintf("the event has %d bytes, the most is %d", len(raw), limit), ""}, nil
 	}
+	if len(raw) >= manyBytes {
+		in.drop(k, raw)
+	}
 	in.mergeTimes(k)
 	if refused := in.validate(k); refused != nil {
 		return refused, nil

@@ -46,7 +46,7 @@ func (c *Collector) registerPixel(mux *http.ServeMux, rt route) {
 			return
 		default:
 			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-			c.answer(w, answer{http.StatusMethodNotAllowed, "method_not_allowed", "a pixel is fetched with GET; send events to /v1/" + rt.single.String() + " with POST", 0})
+			c.answer(w, answer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "a pixel is fetched with GET; send events to /v1/" + rt.single.String() + " with POST"})
 			return
 		}
 		c.metrics.requests.WithLabelValues(strconv.Itoa(http.StatusOK)).Inc()

@@ -12,8 +12,7 @@ type Rejections interface {
 	Reject(Rejection)
 }
 
-// Rejection is one or more events that were not kept, and why; or, if Kept is
-// set, what somebody should know of events that were.
+// Rejection is one or more events that were not kept, and why; or a Warning.
 type Rejection struct {
 	At        time.Time
 	SourceID  string // empty when the write key is unknown or none was found
@@ -25,7 +24,7 @@ type Rejection struct {
 	MessageID string
 	Count     int    // how many events it stands for; more than one when a whole batch was refused
 	Sample    []byte // the event as sent, or its beginning; the receiver's to keep
-	Kept      bool   // a warning: the events were accepted
+	Warning   bool   // nothing was lost by it: the events were kept, or have rejections of their own
 	Truncated bool   // Sample is only the beginning
 }
 
@@ -35,6 +34,8 @@ const (
 	CodeSourceDisabled   = "source_disabled"
 	CodeProjectNotFound  = "project_not_found" // the write key is unknown or missing
 	CodeEmptyBatch       = "empty_batch"
+	CodeEmptyResult      = "empty_batch_result" // a warning: no event of a batch was kept
+	CodeMultiUserError   = "multi_user_error"   // a warning: not all events of a batch were kept
 	CodeNoUserAnonID     = "no_user_anon_id"
 	CodeIDRequired       = "id_required" // group without groupId, alias without previousId or userId
 	CodeIDNotString      = "id_not_string"
@@ -47,7 +48,7 @@ const (
 
 	// Of the event "Segment Consent Preference Updated" only.
 	CodeConsentMissing     = "consent_categorypreferences_should_exist"
-	CodeConsentNotObject   = "consent_categorypreferences_should_be_object"
+	CodeConsentNotObject   = "consent_categorypreferences_fields_should_be_object"
 	CodeConsentNotBool     = "consent_categorypreferences_fields_should_be_bool"
 	CodeConsentVersion     = "consent_version_should_be_number"
 	CodeConsentAdvertising = "device_advertisingid_should_be_string"
@@ -74,6 +75,7 @@ const (
 	CodeContextNotObject   = "context_not_object"
 	CodeIntegrationsNotObj = "integrations_not_object"
 	CodeTimeUnreadable     = "timestamp_unreadable" // a warning
+	CodePropertiesDropped  = "properties_dropped"   // a warning: an event has more than 10,000
 )
 
 // refusal is why one event is not kept.
@@ -83,7 +85,7 @@ type refusal struct {
 
 // reject tells of n events that were not kept, or of a warning. raw is one of them as sent.
 func (c *Collector) reject(x Rejection, r refusal, n int, raw string) {
-	if x.Kept {
+	if x.Warning {
 		c.metrics.warned.WithLabelValues(r.code).Add(float64(n))
 	} else {
 		c.metrics.rejected.WithLabelValues(r.code).Add(float64(n))

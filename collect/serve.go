@@ -71,7 +71,7 @@ func (c *Collector) register(mux *http.ServeMux, name string, take func(*http.Re
 			return
 		case r.Method != http.MethodPost:
 			w.Header().Set("Allow", "POST, OPTIONS")
-			c.answer(w, answer{http.StatusMethodNotAllowed, "method_not_allowed", "send events with POST", 0})
+			c.answer(w, answer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "send events with POST"})
 			return
 		case !c.enter():
 			w.Header().Set("Connection", "close")
@@ -91,16 +91,19 @@ type answer struct {
 	code    string
 	message string
 	after   time.Duration // with 429 and 503
+	report  *report       // with 200, for those who asked for it
 }
 
-func bad(code, message string) answer { return answer{http.StatusBadRequest, code, message, 0} }
+func bad(code, message string) answer {
+	return answer{status: http.StatusBadRequest, code: code, message: message}
+}
 
 func busy(message string) answer {
-	return answer{http.StatusTooManyRequests, "too_many_requests", message, time.Second}
+	return answer{status: http.StatusTooManyRequests, code: CodeTooManyRequests, message: message, after: time.Second}
 }
 
 func unavailable(message string) answer {
-	return answer{http.StatusServiceUnavailable, "unavailable", message, time.Second}
+	return answer{status: http.StatusServiceUnavailable, code: CodeUnavailable, message: message, after: time.Second}
 }
 
 // answer writes a to the client. The bodies are what the SDKs can read (sheet
@@ -111,7 +114,13 @@ func (c *Collector) answer(w http.ResponseWriter, a answer) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	if a.status == http.StatusOK {
-		_, _ = w.Write([]byte(`{"success": true}`)) // a client that has gone learns nothing
+		body := []byte(`{"success": true}`)
+		if a.report != nil {
+			if told, err := a.report.body(); err == nil {
+				body = told
+			}
+		}
+		_, _ = w.Write(body) // a client that has gone learns nothing
 		return
 	}
 	if a.after > 0 {
@@ -230,7 +239,13 @@ func (c *Collector) take(r *http.Request, rt route) answer {
 	if n := r.Header["X-Retry-Count"]; len(n) > 0 {
 		in.retried = n[0] != "0" // SDKs leave it out of a first try
 	}
+	if _, ok := r.Header[ReportHeader]; ok {
+		in.report = &report{index: -1}
+	}
 	a := in.take(held)
+	if a.report = in.report; a.report != nil {
+		a.report.accepted = len(in.records)
+	}
 	if rt.form == formPixel && a.after > 0 {
 		// Whoever fetches an image learns nothing and does not come again.
 		in.refuseAll(refusal{code: a.code, message: a.message + " (a pixel is not sent again)"})
@@ -260,7 +275,7 @@ func (in *intake) take(held *hold) answer {
 	if in.from = snapshot.SourceByWriteKey(in.key); in.from == nil {
 		in.refuseAll(refusal{code: CodeProjectNotFound, message: unknownKey(in.key)})
 		if c.config.StrictWriteKeys {
-			return answer{http.StatusUnauthorized, CodeProjectNotFound, unknownKey(in.key), 0}
+			return answer{status: http.StatusUnauthorized, code: CodeProjectNotFound, message: unknownKey(in.key)}
 		}
 		return answer{status: http.StatusOK}
 	}
@@ -320,7 +335,7 @@ func (in *intake) unread(err error) answer {
 		if in.from == nil {
 			u.sample = "" // nobody could be shown it
 		}
-		in.c.reject(in.rejection(), refusal{code: u.code, message: u.message}, 1, in.sample(u.sample))
+		in.tell(in.rejection(), refusal{code: u.code, message: u.message}, 1, u.sample)
 		return bad(u.code, u.message)
 	case fault.Is(err, fault.RetryAfter):
 		return busy("too much is being received; try again")

@@ -76,33 +76,6 @@ func (in *intake) hasWaited(k *call, gap int64) bool {
 	return false
 }
 
-// warning is something about events that were kept.
-type warning struct {
-	count          int
-	raw, messageID string // of the first of them
-}
-
-// warn notes a warning about the event at hand.
-func (in *intake) warn(w *warning, raw string) {
-	if w.count++; w.count == 1 {
-		w.raw, w.messageID = raw, str(in.call.messageID)
-	}
-}
-
-// tellWarnings reports the warnings of a request, each once.
-func (in *intake) tellWarnings() {
-	tell := func(w *warning, field, instead string) {
-		if w.count == 0 {
-			return
-		}
-		x := in.rejection()
-		x.Kept, x.MessageID = true, head(w.messageID, maxMessageIDLen)
-		in.c.reject(x, refusal{CodeTimeUnreadable, field + " is no ISO 8601 instant since 1970, like 2026-01-02T03:04:05.678Z; " + instead, field}, w.count, in.sample(w.raw))
-	}
-	tell(&in.unreadTimestamp, "timestamp", "the event was kept as of when it was received")
-	tell(&in.unreadSentAt, "sentAt", "the event was kept, and its timestamp is as sent")
-}
-
 // instant reads a timestamp as milliseconds since 1970.
 func instant(v gjson.Result) (ms int64, ok bool) {
 	if v.Type != gjson.String {

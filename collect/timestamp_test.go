@@ -123,7 +123,7 @@ func TestUnreadableTimes(t *testing.T) {
 			var fields []string
 			for _, x := range f.rejected.take() {
 				switch {
-				case !x.Kept:
+				case !x.Warning:
 					fields = append(fields, "refused")
 				case x.Code != collect.CodeTimeUnreadable || len(x.Sample) == 0:
 					t.Errorf("warned of %+v", x)
