@@ -26,6 +26,7 @@ var scenarios = []scenario{
 	{"latency", (*bench).latency},
 	{"reads", (*bench).reads},
 	{"idle", (*bench).idle},
+	{"dedup", (*bench).dedup},
 }
 
 // bench is a run of some scenarios.
@@ -34,6 +35,7 @@ type bench struct {
 	dir    string // each scenario makes a folder of its own in it
 	span   time.Duration
 	people int
+	keys   int // of the scenario dedup
 	batch  int // the only shape of load that collect measures; zero: all
 	// cpuProfile is where the first case of row writes its profile.
 	cpuProfile string
@@ -50,10 +52,11 @@ func main() {
 
 func run(ctx context.Context) error {
 	binary := flag.String("kith", "bin/kith", "the binary to measure")
-	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, tails, row, throughput, latency, reads, idle; default all")
+	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, tails, row, throughput, latency, reads, idle, dedup; default all")
 	span := flag.Duration("for", 10*time.Second, "how long each load lasts")
 	people := flag.Int("people", 100_000, "how many people the events are about")
 	batch := flag.Int("batch", 0, "measure collect with requests of this many events only: 1 or 100; default both")
+	keys := flag.Int("keys", 2_000_000, "how many messageIds the scenario dedup remembers; 100 million take 7 GB of disk and half an hour")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "kith-bench-")
@@ -61,7 +64,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // what is left is in the temporary folder
-	b := &bench{binary: *binary, dir: dir, span: *span, people: *people, batch: *batch, cpuProfile: *profile}
+	b := &bench{binary: *binary, dir: dir, span: *span, people: *people, keys: *keys, batch: *batch, cpuProfile: *profile}
 	if _, err := os.Stat(b.binary); err != nil {
 		return fmt.Errorf("%w: run make build first", err)
 	}

@@ -8,12 +8,17 @@ import (
 	"kith/kv"
 )
 
-// readAhead returns tx with everything in memory that the batch is known to
-// look up: the stages name the keys, and all cores read them at once before
-// the row, which goes one by one, begins.
-func (l *Loop) readAhead(tx kv.Tx, b *Batch, records []*Record) (kv.Tx, error) {
+// readAhead looks up whether the records came before, and returns tx with
+// everything in memory that the batch is known to look up besides: the stages
+// name the keys, and all cores read them at once before the row, which goes one
+// by one, begins.
+func (l *Loop) readAhead(tx kv.Tx, b *Batch, at int64, records []*Record) (kv.Tx, error) {
+	for _, r := range records {
+		at = max(at, r.Stamped)
+		r.At = at
+	}
 	if len(records) < 16 {
-		return tx, nil
+		return tx, l.lookUp(tx, records)
 	}
 	var readers []Reader
 	for _, s := range l.cfg.Stages {
@@ -26,16 +31,17 @@ func (l *Loop) readAhead(tx kv.Tx, b *Batch, records []*Record) (kv.Tx, error) {
 	var mu sync.Mutex
 	var failed error
 	each((len(records)+chunk-1)/chunk, func(i int) {
-		var keys [][]byte
-		for _, r := range records[i*chunk : min(len(records), (i+1)*chunk)] {
-			if r.Kind == event.KindEvent {
-				keys = append(keys, dedupKey(b.Space, r.MessageID))
+		some := records[i*chunk : min(len(records), (i+1)*chunk)]
+		err := l.lookUp(tx, some)
+		var keys, values [][]byte
+		if err == nil {
+			for _, r := range some {
+				for _, s := range readers {
+					keys = append(keys, l.hint(s, b, r)...)
+				}
 			}
-			for _, s := range readers {
-				keys = append(keys, l.hint(s, b, r)...)
-			}
+			values, err = tx.GetMany(keys)
 		}
-		values, err := tx.GetMany(keys)
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
@@ -47,6 +53,28 @@ func (l *Loop) readAhead(tx kv.Tx, b *Batch, records []*Record) (kv.Tx, error) {
 		}
 	})
 	return a, failed
+}
+
+// lookUp asks the index of dedup for the first record of each messageId. It is
+// asked before the transaction writes.
+func (l *Loop) lookUp(tx kv.Tx, records []*Record) error {
+	if l.index == nil {
+		return nil
+	}
+	for _, r := range records {
+		r.first = nil
+		if r.Kind != event.KindEvent {
+			continue
+		}
+		first, ok, err := l.index.Seen(tx, &r.dedup, r.At)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.first = &first
+		}
+	}
+	return nil
 }
 
 // hint asks a stage for keys. A defect there costs time and nothing else.

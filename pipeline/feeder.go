@@ -8,6 +8,7 @@ import (
 	"kith/commitlog"
 	"kith/event"
 	"kith/kv"
+	"kith/pipeline/dedup"
 	"kith/workspace"
 )
 
@@ -150,6 +151,9 @@ func (f *feeder) prepare(r *Record) (err error) {
 		return err
 	}
 	r.Event = e
+	if f.loop.index != nil {
+		r.dedup = dedup.IDOf(r.MessageID)
+	}
 	name := ""
 	defer func() {
 		if p := recover(); p != nil {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"kith/commitlog"
 	"kith/kv"
+	"kith/pipeline/dedup"
 )
 
 // FindMessage returns the offset, in the raw log of a space, of the first
@@ -10,13 +11,9 @@ import (
 // dropped as a duplicate. When an id came again after its window, the newest
 // of those that counted is found. A message is found from the commit of its
 // batch on, at least until the dedup window (Config.DedupWindow, by at) has
-// passed over it; found is false after that, for an id that never came, and
-// for all ids when dedup is off.
+// passed over it; found is false some days after that, for an id that never
+// came, and for what came while dedup was off.
 func FindMessage(r kv.Reader, space uint32, messageID string) (offset commitlog.Offset, found bool, err error) {
-	value, err := r.Get(dedupKey(space, messageID))
-	if err != nil {
-		return 0, false, err
-	}
-	offset, _, found = decodeSeen(value)
-	return offset, found, nil
+	first, found, err := dedup.Find(r, space, messageID)
+	return first.Offset, found, err
 }

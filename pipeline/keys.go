@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"crypto/sha256"
-
 	"kith/commitlog"
 	"kith/kv"
 )
@@ -10,20 +8,11 @@ import (
 // Keys, all written under the fence of the space's loop:
 //
 //	PositionRoom  e space epoch p          → offset, at, snapshot
-//	DedupRoom     s space d hash           → offset and instant of the first record with that messageId
 //
-// hash is the first 16 bytes of SHA-256 over the messageId: nobody can make
-// two messageIds that meet in it. Erasure class: PositionRoom none, DedupRoom
-// none (a hash of a random id).
-const (
-	PositionRoom = 'p'
-	DedupRoom    = 'd'
-)
+// The keys of dedup are in package dedup. Erasure class: none.
+const PositionRoom = 'p'
 
-const (
-	positionFormat = 1
-	dedupFormat    = 1
-)
+const positionFormat = 1
 
 // Position is how far a loop has come.
 type Position struct {
@@ -57,21 +46,4 @@ func ReadPosition(r kv.Reader, space, epoch uint32) (Position, error) {
 		return Position{}, errPosition
 	}
 	return p, nil
-}
-
-func dedupKey(space uint32, messageID string) kv.Key {
-	sum := sha256.Sum256([]byte(messageID))
-	return kv.SpaceKey(space, DedupRoom).Fixed(sum[:16])
-}
-
-func encodeSeen(r *Record) kv.Value {
-	return kv.Value{dedupFormat}.Uvarint(uint64(r.Offset)).Varint(r.At)
-}
-
-// decodeSeen returns offset and instant of the first record.
-func decodeSeen(value []byte) (offset commitlog.Offset, at int64, ok bool) {
-	f := kv.FieldsOf(value)
-	known := f.Byte() == dedupFormat
-	offset, at = commitlog.Offset(f.Uvarint()), f.Varint()
-	return offset, at, known && f.OK()
 }

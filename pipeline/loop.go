@@ -14,6 +14,7 @@ import (
 	"kith/event"
 	"kith/fault"
 	"kith/kv"
+	"kith/pipeline/dedup"
 	"kith/timer"
 	"kith/workspace"
 )
@@ -39,8 +40,9 @@ type Config struct {
 	Epoch     uint32
 	Logger    *slog.Logger
 	// DedupWindow is how long a messageId is remembered, by at: a record whose
-	// messageId came less than this before is a duplicate. Zero turns dedup
-	// off, and FindMessage then finds nothing.
+	// messageId came less than this before is a duplicate. Below a millisecond
+	// dedup is off: every record counts, nothing is written down, and
+	// FindMessage finds only what was written down before.
 	DedupWindow time.Duration
 	// Tap sees what a batch did, after its commit. It must be quick.
 	Tap func(Committed)
@@ -76,8 +78,9 @@ func Fence(space, epoch uint32) kv.Fence { return kv.Fence(fmt.Sprintf("loop/%d/
 
 // Loop is the one writer of a space's derived state in one epoch.
 type Loop struct {
-	cfg  Config
-	work chan job
+	cfg   Config
+	work  chan job
+	index *dedup.Index // nil without dedup
 
 	mu    sync.Mutex
 	pos   Position
@@ -107,7 +110,22 @@ func NewLoop(ctx context.Context, cfg Config) (*Loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop of space %d: %w", cfg.Space, err)
 	}
+	if cfg.DedupWindow >= time.Millisecond {
+		l.index, err = dedup.Open(ctx, dedup.Config{DB: cfg.DB, Space: cfg.Space, Window: cfg.DedupWindow, Logger: cfg.Logger}, l.pos.At)
+		if err != nil {
+			return nil, fmt.Errorf("loop of space %d: %w", cfg.Space, err)
+		}
+	}
 	return l, nil
+}
+
+// Dedup returns the figures of the index of messageIds, which are zero when
+// dedup is off.
+func (l *Loop) Dedup() dedup.Stats {
+	if l.index == nil {
+		return dedup.Stats{}
+	}
+	return l.index.Stats()
 }
 
 // Epoch returns the epoch of the derived state that the loop writes.
@@ -186,8 +204,13 @@ func (l *Loop) Run(ctx context.Context) error {
 	go func() {
 		failed <- newFeeder(l).run(running, in)
 	}()
+	var beside sync.WaitGroup
+	if l.index != nil {
+		beside.Go(func() { l.index.Run(running) })
+	}
 	err := l.run(running, in, failed)
 	cancel()
+	beside.Wait()
 	for range in { // the feeder closes in when it has stopped
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {

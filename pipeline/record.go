@@ -3,6 +3,7 @@ package pipeline
 import (
 	"kith/commitlog"
 	"kith/event"
+	"kith/pipeline/dedup"
 	"kith/timer"
 	"kith/workspace"
 )
@@ -39,6 +40,11 @@ type Record struct {
 	// of its batch: its event, the changes and the messages it caused. What a
 	// timer brought about that fired before it is not among them.
 	Outputs Span
+
+	// dedup stands for the MessageID of an event, and first is the record that
+	// counted for it before this transaction, if one did within the window.
+	dedup dedup.ID
+	first *dedup.First
 
 	// defect says which stage fell over the record; it is dropped with that
 	// reason, so that one odd event cannot stop a space for ever.

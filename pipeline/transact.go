@@ -11,6 +11,7 @@ import (
 	"kith/event"
 	"kith/fault"
 	"kith/kv"
+	"kith/pipeline/dedup"
 	"kith/timer"
 	"kith/workspace"
 )
@@ -99,6 +100,9 @@ func (l *Loop) do(j job) error {
 func (l *Loop) committed(pos Position, done Committed, after []func()) {
 	l.cfg.Resolved.Published(done.End)
 	l.advance(pos)
+	if l.index != nil {
+		l.index.Passed(pos.At)
+	}
 	for _, fn := range after {
 		fn()
 	}
@@ -115,7 +119,8 @@ type transaction struct {
 	pos     Position
 	end     commitlog.Offset // of the resolved log
 	fired   int
-	firings int // the most it may fire
+	firings int                      // the most it may fire
+	firsts  map[dedup.ID]dedup.First // the records that counted in this transaction
 }
 
 // begin opens the row over a transaction, after checking that the position is
@@ -137,13 +142,13 @@ func (l *Loop) begin(tx kv.Tx, records []*Record) (*transaction, error) {
 		snapshot.Seal()
 	}
 	b := &Batch{Space: l.cfg.Space, Epoch: l.cfg.Epoch, Live: true, Snapshot: snapshot, Resolved: l.cfg.Resolved.End()}
-	ahead, err := l.readAhead(tx, b, records)
+	ahead, err := l.readAhead(tx, b, pos.At, records)
 	if err != nil {
 		return nil, err
 	}
 	b.Tx = ahead
 	b.Timers = timer.NewPass(ahead, l.cfg.Space, l.cfg.Epoch)
-	t := &transaction{loop: l, batch: b, pos: pos, end: b.Resolved}
+	t := &transaction{loop: l, batch: b, pos: pos, end: b.Resolved, firsts: make(map[dedup.ID]dedup.First, len(records))}
 	for _, s := range l.cfg.Stages {
 		p, err := s.Begin(b)
 		if err != nil {
@@ -213,19 +218,20 @@ func (t *transaction) admit(r *Record) error {
 		r.Verdict = Verdict{Code: Dropped, Reason: r.defect}
 		return nil
 	}
-	if window := t.loop.cfg.DedupWindow.Milliseconds(); r.Kind == event.KindEvent && window > 0 {
-		key := dedupKey(t.batch.Space, r.MessageID)
-		seen, err := t.batch.Tx.Get(key)
-		if err != nil {
-			return err
+	if index := t.loop.index; index != nil && r.Kind == event.KindEvent {
+		first := r.first
+		if first == nil {
+			first = t.firstHere(r)
 		}
-		if first, at, ok := decodeSeen(seen); ok && r.At-at < window {
-			r.Verdict = Verdict{Code: Duplicate, Reason: "duplicate messageId", Of: first}
+		if first != nil {
+			r.Verdict = Verdict{Code: Duplicate, Reason: "duplicate messageId", Of: first.Offset}
 			return nil
 		}
-		if err := t.batch.Tx.Set(key, encodeSeen(r)); err != nil {
+		counts := dedup.First{Offset: r.Offset, At: r.At}
+		if err := index.Note(t.batch.Tx, &r.dedup, counts); err != nil {
 			return err
 		}
+		t.firsts[r.dedup] = counts
 	}
 	before := len(t.batch.outputs)
 	if err := t.walk(r); err != nil {
@@ -239,6 +245,16 @@ func (t *transaction) admit(r *Record) error {
 		})
 	}
 	return nil
+}
+
+// firstHere returns the record of this transaction that counted for r's
+// messageId, or nil.
+func (t *transaction) firstHere(r *Record) *dedup.First {
+	first, ok := t.firsts[r.dedup]
+	if !ok || r.At-first.At >= t.loop.cfg.DedupWindow.Milliseconds() {
+		return nil
+	}
+	return &first
 }
 
 // walk leads one record through the doors, until one of them refuses it.
