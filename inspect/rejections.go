@@ -39,6 +39,7 @@ type Rejection struct {
 	Type      string    `json:"type,omitempty"`
 	MessageID string    `json:"messageId,omitempty"`
 	Count     int       `json:"count"`               // how many messages it stands for, at least one
+	Warning   bool      `json:"warning,omitempty"`   // nothing was lost by it: it is kept, and counted nowhere
 	Body      string    `json:"body"`                // one of them as it came, cut at 8 KiB
 	Truncated bool      `json:"truncated,omitempty"` // the body was longer
 }
@@ -101,7 +102,9 @@ func (r *Rejections) Reject(x Rejection) {
 	}
 	x.Count = max(x.Count, 1)
 	x.Body = string(bytes.ToValidUTF8([]byte(x.Body), []byte("\uFFFD"))) // also: holds on to no request
-	r.count(&x)
+	if !x.Warning {
+		r.count(&x)
+	}
 	select {
 	case r.queue <- x:
 	default:

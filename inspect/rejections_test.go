@@ -137,3 +137,16 @@ func TestRejectionBodiesAreCut(t *testing.T) {
 		t.Errorf("body %q", page[0].Body)
 	}
 }
+
+// A warning is kept like a rejection, and counted as none.
+func TestWarnings(t *testing.T) {
+	r, stop := running(t, memkv.New(), clock.NewManual(start))
+	defer stop()
+	r.Reject(Rejection{Source: "web", At: start, Code: "timestamp_unreadable", Warning: true})
+	if len(r.pending) > 0 {
+		t.Errorf("counted %v", r.pending)
+	}
+	if page, _ := list(t, r, "web", "", 10); len(page) != 1 || !page[0].Warning || page[0].Count != 1 {
+		t.Errorf("listed %+v", page)
+	}
+}
