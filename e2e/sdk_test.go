@@ -84,7 +84,11 @@ func sdkCalls() map[string]string {
 // counted once.
 func TestSDKs(t *testing.T) {
 	t.Parallel()
-	h := newSDKHouse(t)
+	var slugs []string
+	for _, s := range sdks() {
+		slugs = append(slugs, s.name+"-basic", s.name+"-retry")
+	}
+	h := newSDKHouse(t, slugs)
 	slots := make(chan struct{}, sdkAtOnce)
 	var running sync.WaitGroup
 	for _, s := range sdks() {
@@ -135,14 +139,15 @@ func lackSDK(tool, folder string) error {
 	return nil
 }
 
-// sdkHouse is the server of TestSDKs: a source and a webhook for each run.
+// sdkHouse is a server with a source and a webhook for each of some slugs. The
+// write key of a source is its slug and "-key".
 type sdkHouse struct {
 	process *process
 	sink    *script.Receiver
 	sources map[string]string // by slug, the id
 }
 
-func newSDKHouse(t *testing.T) *sdkHouse {
+func newSDKHouse(t *testing.T, slugs []string) *sdkHouse {
 	t.Helper()
 	h := &sdkHouse{sink: &script.Receiver{}, sources: map[string]string{}}
 	web := httptest.NewServer(h.sink)
@@ -156,12 +161,9 @@ func newSDKHouse(t *testing.T) *sdkHouse {
 	t.Cleanup(p.kill)
 
 	var sources, destinations strings.Builder
-	for _, s := range sdks() {
-		for _, mode := range []string{"basic", "retry"} {
-			slug := s.name + "-" + mode
-			fmt.Fprintf(&sources, "  - {slug: %s, name: %s, writeKeys: [%s-key]}\n", slug, slug, slug)
-			fmt.Fprintf(&destinations, "  - {slug: %s, name: %s, metadataId: webhook, source: %s, settings: {url: %q}}\n", slug, slug, slug, web.URL+"/"+slug)
-		}
+	for _, slug := range slugs {
+		fmt.Fprintf(&sources, "  - {slug: %s, name: %s, writeKeys: [%s-key]}\n", slug, slug, slug)
+		fmt.Fprintf(&destinations, "  - {slug: %s, name: %s, metadataId: webhook, source: %s, settings: {url: %q}}\n", slug, slug, slug, web.URL+"/"+slug)
 	}
 	file := filepath.Join(dir, "workspace.yaml")
 	if err := os.WriteFile(file, []byte("name: SDKs\nslug: sdks\nsources:\n"+sources.String()+"destinations:\n"+destinations.String()), 0o600); err != nil {
