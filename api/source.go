@@ -28,6 +28,10 @@ func (a *API) sourceRoutes() {
 	handle(a, http.MethodPatch, "/sources/{sourceId}/settings", "updateSchemaSettingsInSource", tagSources, a.updateSchema)
 	handle(a, http.MethodGet, "/sources/{sourceId}/snippet", "getSnippetOfSource", tagSources, a.getSnippet,
 		about("What a web page needs in its head to send to this source."))
+	handle(a, http.MethodGet, "/sources/{sourceId}/tracking", "getTrackingOfSource", tagSources, a.getTracking,
+		about("Kith's own."))
+	handle(a, http.MethodPatch, "/sources/{sourceId}/tracking", "updateTrackingOfSource", tagSources, a.updateTracking,
+		about("Kith's own: what the Tracking API refuses, and how the SDKs are told to retry."))
 	handle(a, http.MethodPost, "/sources/{sourceId}/writekey", "createWriteKeyForSource", tagSources, a.createWriteKey)
 	handle(a, http.MethodDelete, "/sources/{sourceId}/writekey/{writeKey}", "removeWriteKeyFromSource", tagSources, a.removeWriteKey)
 }

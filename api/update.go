@@ -20,7 +20,7 @@ func (a *API) updateNamed(ctx context.Context, path func() string, fn func(*work
 	if err != nil {
 		return nil, within(err, func(field string) string {
 			if rest, ok := strings.CutPrefix(field, path()+"."); ok {
-				return strings.TrimPrefix(rest, "schema.")
+				return strings.TrimPrefix(strings.TrimPrefix(rest, "schema."), "tracking.")
 			}
 			return field
 		})

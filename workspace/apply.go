@@ -113,6 +113,8 @@ func (a *applier) source(f *fileSource) {
 	}
 	s.Name, s.MetadataID, s.Enabled, s.SpaceID, s.Labels, s.Schema = f.Name, f.MetadataID, f.Enabled, space.ID, f.Labels, f.Schema
 	s.Settings = keepText(s.Settings, f.Settings)
+	f.Tracking.HTTPConfig = keepText(s.Tracking.HTTPConfig, f.Tracking.HTTPConfig)
+	s.Tracking = f.Tracking
 	if len(f.WriteKeys) > 0 {
 		s.WriteKeys = f.WriteKeys
 	}

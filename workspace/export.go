@@ -112,6 +112,7 @@ func (x *exporter) source(s *Source) *node {
 		schema.set("group", s.Schema.Group.node())
 		n.set("schema", schema)
 	}
+	n.setDocument("tracking", s.Tracking.node())
 	return n
 }
 

@@ -27,6 +27,7 @@ import (
 //	    settings: {}
 //	    labels: [{key: env, value: prod}]
 //	    schema: {track: {allowUnplannedEvents: false, commonEventOnViolations: BLOCK}}
+//	    tracking: {filterBots: true, requireToken: false, httpConfig: {backoffConfig: {maxRetryCount: 5}}}
 //	destinations:
 //	  - slug: crm
 //	    metadataId: webhook
@@ -203,6 +204,7 @@ func (f *File) readSource(o *object) {
 		o.within("identify", s.Schema.Identify.read)
 		o.within("group", s.Schema.Group.read)
 	})
+	o.within("tracking", s.Tracking.read)
 	f.sources = append(f.sources, s)
 }
 

@@ -369,6 +369,7 @@ func tidy(s *Snapshot) {
 		if string(src.Settings) == "null" {
 			src.Settings = nil
 		}
+		src.Tracking.tidy()
 	}
 	for i := range s.Destinations {
 		d := &s.Destinations[i]

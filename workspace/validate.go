@@ -133,6 +133,9 @@ func checkSources(p *problems, base, next *Snapshot) {
 		action(p, at+".schema.track.commonEventOnViolations", s.Schema.Track.CommonEventOnViolations, OmitProperties)
 		action(p, at+".schema.identify.commonEventOnViolations", s.Schema.Identify.CommonEventOnViolations, OmitTraits)
 		action(p, at+".schema.group.commonEventOnViolations", s.Schema.Group.CommonEventOnViolations, OmitTraits)
+		if document(p, at+".tracking.httpConfig", s.Tracking.HTTPConfig, maxHTTPConfig) {
+			checkHTTPConfig(p, at+".tracking.httpConfig", s.Tracking.HTTPConfig)
+		}
 	}
 }
 
