@@ -35,6 +35,7 @@ type Config struct {
 	Bodies      Bodies
 	DeadLetters DeadLetters
 	Feed        Feed
+	Seen        Seen
 	Snippets    Snippets
 	Clock       clock.Clock
 	// Random makes request ids; crypto/rand.Reader outside of tests.

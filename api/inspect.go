@@ -31,6 +31,7 @@ func (a *API) inspectRoutes() {
 	handle(a, http.MethodPost, "/destinations/{destinationId}/dead-letters/retry", "retryDeadLetters", tagInspect, a.retryDeadLetters,
 		about("Kith's own: sends dead letters again, those named or, with all, all of them."))
 	a.liveRoute()
+	a.seenRoutes()
 }
 
 type rejectedBody struct {

@@ -57,12 +57,21 @@ func cursorAfter(key string) string { return base64.StdEncoding.EncodeToString([
 // behind which the page begins, so that what comes and goes meanwhile moves
 // nothing else to another page.
 func paged[T any](list []T, key func(*T) string, p *Paging) ([]T, pageInfo, error) {
+	return pagedIn(list, key, false, p)
+}
+
+// pagedIn is paged for a list that goes down by its keys when down is set.
+func pagedIn[T any](list []T, key func(*T) string, down bool, p *Paging) ([]T, pageInfo, error) {
+	compare := strings.Compare
+	if down {
+		compare = func(a, b string) int { return strings.Compare(b, a) }
+	}
 	count, cursor, err := p.want()
 	if err != nil {
 		return nil, pageInfo{}, err
 	}
 	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b T) int { return strings.Compare(key(&a), key(&b)) })
+	slices.SortFunc(list, func(a, b T) int { return compare(key(&a), key(&b)) })
 	begin := 0
 	info := pageInfo{Current: firstPage, TotalEntries: ptr(len(list))}
 	if cursor != "" && cursor != firstPage {
@@ -71,7 +80,7 @@ func paged[T any](list []T, key func(*T) string, p *Paging) ([]T, pageInfo, erro
 		if err != nil || !ok {
 			return nil, pageInfo{}, fault.Field("pagination.cursor", "%q is no cursor of a page", cursor)
 		}
-		for begin < len(list) && key(&list[begin]) <= after {
+		for begin < len(list) && compare(key(&list[begin]), after) <= 0 {
 			begin++
 		}
 		info.Current = cursor

@@ -66,6 +66,7 @@ type Config struct {
 	// public ones.
 	EgressAllow     []netip.Prefix
 	StrictWriteKeys bool   // answer 401 to an unknown write key
+	NoSampleValues  bool   // keep no values of properties in the schema of sources
 	AdminToken      string // empty: read from, or made in, the data directory; required without one
 	Version         string // of the binary, for people
 
