@@ -44,6 +44,7 @@ type rejectedBody struct {
 	Type      string `json:"type,omitempty"`
 	MessageID string `json:"messageId,omitempty"`
 	Count     int    `json:"count" doc:"How many messages it stands for"`
+	Warning   bool   `json:"warning,omitempty" doc:"Nothing was lost by it: the events were kept, or have entries of their own"`
 	Body      string `json:"body" doc:"One of them as it came, cut at 8 KiB"`
 	Truncated bool   `json:"truncated,omitempty"`
 }
@@ -81,7 +82,7 @@ func (a *API) rejected(ctx context.Context, source string, p *Paging) (rejectedA
 	return rejectedAnswer{each(list, func(r *inspect.Rejection) rejectedBody {
 		return rejectedBody{
 			ID: r.ID, At: when(r.At), WriteKey: r.WriteKey, Code: r.Code, Message: r.Message, Field: r.Field, Type: r.Type,
-			MessageID: r.MessageID, Count: r.Count, Body: r.Body, Truncated: r.Truncated,
+			MessageID: r.MessageID, Count: r.Count, Warning: r.Warning, Body: r.Body, Truncated: r.Truncated,
 		}
 	}), passed(cursor, next)}, nil
 }

@@ -28,6 +28,8 @@ func TestWhatDidNotGetThrough(t *testing.T) {
 	w.rejections.Reject(inspect.Rejection{At: start, WriteKey: "nobo…", Code: "unknown_write_key", Message: "no such key", Count: 3})
 	w.get("/api/sources/"+src+"/rejected-events").is(200, "data.rejectedEvents.0.code", "too_large", "data.rejectedEvents.0.body", `{"type":"track"}`, "data.rejectedEvents.1", nil, "data.pagination.next", nil)
 	w.get("/api/rejected-events").is(200, "data.rejectedEvents.0.code", "unknown_write_key", "data.rejectedEvents.0.count", 3)
+	w.rejections.Reject(inspect.Rejection{At: start, Source: src, Code: "timestamp_unreadable", Warning: true})
+	w.get("/api/sources/"+src+"/rejected-events").is(200, "data.rejectedEvents.0.warning", true, "data.rejectedEvents.1.warning", nil)
 
 	w.played.quarantine = []trackingplan.Quarantined{
 		{Source: src, Offset: 7, ID: event.RecordID{1}, MessageID: "m1", At: start, Type: event.Track, Event: "Bought", Plan: "tp_1", Code: "schema_violation",

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -96,6 +97,10 @@ func itemOf(h *event.Head, space string) inspect.Item {
 		At: time.UnixMilli(h.At).UTC(), Space: space, Source: h.Source, Type: h.Type.String(),
 		Name: event.Label(h.Type, h.Name), MessageID: h.MessageID,
 	}
+	item.IDs = append(item.IDs, h.ID.String())
+	for _, id := range h.IDs {
+		item.IDs = append(item.IDs, id.Value)
+	}
 	if len(h.IDs) > 0 {
 		item.Who = h.IDs[0].Type + ":" + h.IDs[0].Value
 	}
@@ -107,15 +112,34 @@ type rejectTap struct{ s *Server }
 
 // Reject takes what was not kept; see collect.Rejections.
 func (t rejectTap) Reject(x collect.Rejection) {
-	t.s.feed.Count(inspect.Rejected, x.SourceID, "", uint64(max(x.Count, 1)))
-	t.s.feed.Publish(inspect.Item{
-		At: x.At, Stage: inspect.Rejected, Source: x.SourceID, Type: x.Type, MessageID: x.MessageID,
-		Detail: x.Code + ": " + x.Message,
-	})
+	if !x.Warning {
+		t.s.feed.Count(inspect.Rejected, x.SourceID, "", uint64(max(x.Count, 1)))
+		t.s.feed.Publish(inspect.Item{
+			At: x.At, Stage: inspect.Rejected, Source: x.SourceID, Type: x.Type, MessageID: x.MessageID,
+			Detail: x.Code + ": " + x.Message, Body: t.s.shownSample(x.Sample),
+		})
+	}
 	t.s.rejections.Reject(inspect.Rejection{
 		At: x.At, Source: x.SourceID, WriteKey: x.WriteKey, Code: x.Code, Message: x.Message, Field: x.Field, Type: x.Type,
-		MessageID: x.MessageID, Count: x.Count, Body: string(x.Sample), Truncated: x.Truncated,
+		MessageID: x.MessageID, Count: x.Count, Warning: x.Warning, Body: string(x.Sample), Truncated: x.Truncated,
 	})
+}
+
+// shownSample returns what was refused as JSON, when somebody watches: what is
+// no JSON becomes a string.
+func (s *Server) shownSample(sample []byte) json.RawMessage {
+	if !s.feed.Watched() {
+		return nil
+	}
+	sample = inspect.MaskKeys(bytes.Clone(sample), nil)
+	if json.Valid(sample) {
+		return sample
+	}
+	text, err := json.Marshal(string(sample))
+	if err != nil { // a string can always be written
+		return nil
+	}
+	return text
 }
 
 // stageOf names a verdict as a stage.
@@ -158,6 +182,9 @@ func (s *Server) tapCommitted(done pipeline.Committed) {
 		}
 		item := itemOf(&r.Head, slug)
 		item.Stage, item.Profile, item.Detail = stageOf(r.Verdict.Code), r.Profile.String(), r.Verdict.Reason
+		if watched && r.Event != nil {
+			item.Body = append([]byte(nil), r.Event.Body...)
+		}
 		items = append(items, item)
 	}
 	for _, o := range tail(watched, done.Outputs) {
