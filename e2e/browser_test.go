@@ -119,9 +119,13 @@ type visitor struct {
 	snippet string // as kith snippet prints it
 }
 
+// npmLibrary is analytics.js as its npm package has it.
+const npmLibrary = "../collect/cdn/web/node_modules/@segment/analytics-next/dist/umd/index.js"
+
 // visit prepares a scenario. The shop has a page /, with the snippet in its
-// head, /bare without it, /wait where the snippet does not load, and /csp with a
-// policy that allows no more than docs/web.md says.
+// head, /bare without it, /wait where the snippet does not load, /csp with a
+// policy that allows no more than docs/web.md says, and /npm with analytics.js in
+// place of it.
 func (w *web) visit(t *testing.T, s browsing) *visitor {
 	t.Helper()
 	v := &visitor{T: t, tab: w.browser.open(t), web: w, slug: s.name, key: s.name + "-write-key"}
@@ -139,8 +143,13 @@ func (w *web) visit(t *testing.T, s browsing) *visitor {
 		"/bare": "",
 		"/wait": strings.Replace(v.snippet, loads, "", 1),
 		"/csp":  strings.Replace(v.snippet, "<script>", `<script nonce="once">`, 1),
+		"/npm":  `<script src="/library.js"></script>`,
 	}
 	shop := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/library.js" {
+			http.ServeFile(rw, r, filepath.FromSlash(npmLibrary))
+			return
+		}
 		head, known := pages[r.URL.Path]
 		if !known {
 			http.NotFound(rw, r) // the favicon

@@ -22,6 +22,7 @@ func visits() []browsing {
 		{name: "policy", does: policy},
 		{name: "preflight", does: preflighted},
 		{name: "segments-own-tag", does: segmentsOwnTag},
+		{name: "from-npm", does: fromNPM},
 		{name: "without-settings", tls: true, does: withoutSettings},
 	}
 	for _, x := range []struct {
@@ -270,6 +271,23 @@ func segmentsOwnTag(v *visitor) {
 		for (let i = 0; !analytics.initialized && i < 500; i++) await new Promise(next => setTimeout(next, 20));`,
 		v.proxy.URL+"/analytics.js/v1/"+v.key+"/analytics.min.js"), nil)
 	v.one(v.arrived(2), "track", "Moved")
+}
+
+// fromNPM is a page that has analytics.js from its npm package, unmodified, and
+// names Kith as its CDN: the settings say the rest.
+func fromNPM(v *visitor) {
+	needs(v.T, lackFile(npmLibrary))
+	v.goTo("/npm")
+	v.run(fmt.Sprintf(`
+		window.analytics = AnalyticsNext.AnalyticsBrowser.load({writeKey: %q, cdnURL: %q});
+		await analytics.identify('u1', {plan: 'gold'});
+		await analytics.track('Bundled');`, v.key, v.proxy.URL), nil)
+	list := v.arrived(2)
+	v.want(v.one(list, "track", "Bundled"), "userId", "u1", "context.page.path", "/npm")
+	v.want(v.one(list, "identify", ""), "traits.plan", "gold")
+	if len(v.sent("/v1/t")) != 1 || len(v.sent("/v1/i")) != 1 {
+		v.Errorf("events went elsewhere\n%s", v.story())
+	}
 }
 
 // withoutSettings is a page whose settings cannot be loaded. analytics.js

@@ -61,6 +61,14 @@ func lackBrowser() error {
 	return nil
 }
 
+// lackFile says that something is missing which make sets up.
+func lackFile(name string) error {
+	if _, err := os.Stat(filepath.FromSlash(name)); err != nil {
+		return fmt.Errorf("what make build sets up: %w", err)
+	}
+	return nil
+}
+
 // startChromium starts the browser, until the test ends.
 func startChromium(t *testing.T) *chromium {
 	t.Helper()
