@@ -132,7 +132,38 @@ func (d *dedupRun) again(ctx context.Context, dir string) error {
 	}
 	row("started again", "%.2f s for Pebble and %.3f s for the index to open; %.0f µs an id to look up in the first batch, without filters; all filters back after %.2f s more",
 		d.store.Seconds(), d.opened.Seconds(), first.Seconds()*1e6/dedupBatch, (time.Since(began) - d.store - d.opened).Seconds())
-	return closed()
+	return errors.Join(d.drop(ctx), closed())
+}
+
+// drop has all of it leave the window.
+func (d *dedupRun) drop(ctx context.Context) error {
+	before, began := d.db.Stats(), time.Now()
+	d.index.Passed(d.at(d.next) + 2*dedupWindow.Milliseconds())
+	for left := true; left; {
+		all := kv.SpaceRange(1)[0]
+		all.Limit = 1
+		left = false
+		err := d.db.View(ctx, func(r kv.Reader) error {
+			for _, err := range r.Scan(all) {
+				if err != nil {
+					return err
+				}
+				left = true
+			}
+			return nil
+		})
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+	gone := time.Since(began)
+	for d.db.Stats().Disk > before.Disk/10 && time.Since(began) < 30*time.Second && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	after := d.db.Stats()
+	row("all dropped", "gone after %.3f s; after %.2f s the disk holds %.0f MB instead of %.0f; %.3f MB written for it",
+		gone.Seconds(), time.Since(began).Seconds(), float64(after.Disk)/1e6, float64(before.Disk)/1e6, float64(after.Written-before.Written)/1e6)
+	return ctx.Err()
 }
 
 // at is the instant of the id with a number.

@@ -180,7 +180,7 @@ func (x *Index) Note(tx kv.Tx, id *ID, f First) error {
 	if b.full {
 		return nil
 	}
-	if keys := b.added.next(); keys > 0 && !x.grow(b, keys) {
+	if keys, perKey := b.added.next(); keys > 0 && !x.grow(b, keys, perKey) {
 		return nil
 	}
 	b.added.add(id)
@@ -189,12 +189,12 @@ func (x *Index) Note(tx kv.Tx, id *ID, f First) error {
 
 // grow makes room for more ids of a bucket, or has the bucket do without a
 // filter for those that came since the start.
-func (x *Index) grow(b *bucket, keys int) bool {
+func (x *Index) grow(b *bucket, keys, perKey int) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if size := bloomBytes(keys); x.held+size <= x.cfg.FilterBytes {
+	if size := bloomBytes(keys, perKey); x.held+size <= x.cfg.FilterBytes {
 		x.held += size
-		b.added.grow(keys)
+		b.added.grow(keys, perKey)
 		return true
 	}
 	x.held -= b.added.bytes()

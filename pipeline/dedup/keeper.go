@@ -99,7 +99,7 @@ type maker struct {
 
 // reserve asks for the memory of one more part.
 func (m *maker) reserve(keys int) error {
-	size := bloomBytes(keys) + 8
+	size := bloomBytes(keys, bits) + 8
 	m.x.mu.Lock()
 	defer m.x.mu.Unlock()
 	if m.b.gone {
