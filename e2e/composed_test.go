@@ -120,7 +120,7 @@ func (c *composed) filled(t *testing.T, text string) string {
 func TestComposedRequests(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("sdk/composed/*.txt")
-	if err != nil || len(files) < 9 {
+	if err != nil || len(files) < 8 {
 		t.Fatalf("%d requests, %v", len(files), err)
 	}
 	var slugs []string

@@ -58,6 +58,16 @@ func sdks() []sdk {
 			command: func(t *testing.T) *exec.Cmd { return jvm(t, "kotlin") },
 		},
 		{
+			name: "react-native", library: "analytics-react-native", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
+			counts: true, settings: "/v1/projects/WRITE_KEY/settings",
+			differs: map[string]string{
+				"identify anonymousId": "*", "track anonymousId": "*", "screen anonymousId": "*", "group anonymousId": "*",
+				"screen category": "", "alias userId": "PERSON-new", "alias previousId": "PERSON",
+			},
+			tool: "node", folder: "react-native",
+			command: program("node", "sdk/react-native/driver.cjs"),
+		},
+		{
 			name: "node", library: "@segment/analytics-node", calls: every, paths: []string{"/v1/batch"}, counts: true,
 			tool: "node", folder: "node",
 			command: program("node", "sdk/node/driver.mjs"),
