@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,6 +115,11 @@ type Keeper struct {
 	clock  clock.Clock
 	random io.Reader
 	admin  [32]byte // SHA-256 of the admin token
+	// strong says that the admin token is one of ours, which nobody guesses.
+	// Against one that somebody thought up, guesses are bounded.
+	strong bool
+	wrong  *throttle // of wrong tokens, by client
+	client func(*http.Request) string
 }
 
 // New returns a keeper. The admin token must not be empty.
@@ -121,11 +127,57 @@ func New(db kv.DB, clk clock.Clock, random io.Reader, adminToken string) (*Keepe
 	if err := checkToken(adminToken); err != nil {
 		return nil, err
 	}
-	return &Keeper{db: db, clock: clk, random: random, admin: sha256.Sum256([]byte(adminToken))}, nil
+	return &Keeper{
+		db: db, clock: clk, random: random, admin: sha256.Sum256([]byte(adminToken)),
+		strong: strings.HasPrefix(adminToken, adminPrefix) && len(adminToken) >= len(adminPrefix)+32,
+		wrong:  newThrottle(clk, 1, 100), client: Peer,
+	}, nil
+}
+
+// KnowClients says how to tell who sends a request, where that is not its peer:
+// behind a proxy. It is called before the first request.
+func (k *Keeper) KnowClients(client func(*http.Request) string) { k.client = client }
+
+// Peer names who has sent a request: the address of its peer, of IPv6 the
+// network of 64 bits.
+func Peer(r *http.Request) string {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return ClientName(peer.Addr())
+}
+
+// ClientName names a client by its address, of IPv6 by the network of 64 bits,
+// which one customer has as a whole.
+func ClientName(a netip.Addr) string {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.String()
+}
+
+// allows compares a token with the admin token. A client that has sent many
+// wrong ones must wait, the right one or not, which is fault.RetryAfter: else
+// its guesses would count.
+func (k *Keeper) allows(r *http.Request, token string) (bool, error) {
+	right := k.isAdmin(token)
+	if right && k.strong {
+		return true, nil
+	}
+	client := k.client(r)
+	if wait := k.wrong.wait(client); wait > 0 {
+		return false, &fault.Error{Kind: fault.RetryAfter, Message: "too many wrong tokens came from your address; wait a little", After: wait}
+	}
+	return right, nil
 }
 
 // Admin checks that a request carries the admin token as a bearer token (RFC
-// 6750, section 2.1). Otherwise it is fault.Denied.
+// 6750, section 2.1). Otherwise it is fault.Denied, or fault.RetryAfter after
+// too many wrong ones.
 func (k *Keeper) Admin(r *http.Request) error {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if scheme == "" {
@@ -134,7 +186,12 @@ func (k *Keeper) Admin(r *http.Request) error {
 	if !strings.EqualFold(scheme, "bearer") {
 		return fault.New(fault.Denied, "the control API takes a bearer token: Authorization: Bearer TOKEN")
 	}
-	if !k.isAdmin(strings.TrimSpace(token)) {
+	right, err := k.allows(r, strings.TrimSpace(token))
+	if err != nil {
+		return err
+	}
+	if !right {
+		k.wrong.take(k.client(r))
 		return fault.New(fault.Denied, "the token is not valid")
 	}
 	return nil
@@ -147,9 +204,6 @@ func (k *Keeper) MayRead(r *http.Request, space uint32) error {
 	token, password, ok := r.BasicAuth()
 	if !ok || password != "" || token == "" || len(token) > maxToken {
 		return fault.New(fault.Denied, "no token: send it by HTTP Basic as the user name, with an empty password")
-	}
-	if k.isAdmin(token) {
-		return nil
 	}
 	var stored []byte
 	err := k.db.View(r.Context(), func(v kv.Reader) (err error) {
@@ -168,6 +222,11 @@ func (k *Keeper) MayRead(r *http.Request, space uint32) error {
 			return nil
 		}
 	}
+	right, err := k.allows(r, token)
+	if right || err != nil {
+		return err
+	}
+	k.wrong.take(k.client(r))
 	return fault.New(fault.Denied, "the token is not valid for this space")
 }
 

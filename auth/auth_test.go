@@ -160,3 +160,71 @@ func TestTokensAreBounded(t *testing.T) {
 		t.Errorf("one too many: %v", err)
 	}
 }
+
+// guess sends wrong admin tokens until they are refused otherwise, at most n.
+func guess(k *auth.Keeper, n int) (sent int) {
+	for i := range n {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer wrong")
+		if err := k.Admin(r); !fault.Is(err, fault.Denied) {
+			return i
+		}
+	}
+	return n
+}
+
+func TestGuessesAreBounded(t *testing.T) {
+	clk := clock.NewManual(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
+	right := func(token, from string) *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.RemoteAddr = from
+		return r
+	}
+	open := func(token string) *auth.Keeper {
+		k, err := auth.New(memkv.New(), clk, randomness(), token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	here := httptest.NewRequest(http.MethodGet, "/", nil).RemoteAddr
+
+	k := open("thought-up")
+	if n := guess(k, 200); n != 100 {
+		t.Errorf("%d guesses were answered", n)
+	}
+	if err := k.Admin(right("thought-up", here)); !fault.Is(err, fault.RetryAfter) {
+		t.Errorf("the right one after too many wrong ones: %v", err)
+	}
+	if err := k.MayRead(basic("thought-up", ""), 1); !fault.Is(err, fault.RetryAfter) {
+		t.Errorf("by the other door: %v", err)
+	}
+	if err := k.Admin(right("thought-up", "[2001:db8::1]:1")); err != nil {
+		t.Errorf("from elsewhere: %v", err)
+	}
+	_, token, err := k.Create(t.Context(), 1, "reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.MayRead(basic(token, ""), 1); err != nil {
+		t.Errorf("a token that nobody guesses: %v", err)
+	}
+	clk.Set(clk.Now().Add(time.Second))
+	if err := k.Admin(right("thought-up", here)); err != nil {
+		t.Errorf("a second later: %v", err)
+	}
+
+	made, _, err := auth.AdminToken(t.TempDir(), "", randomness())
+	if err != nil {
+		t.Fatal(err)
+	}
+	k = open(made)
+	guess(k, 200)
+	if err := k.Admin(right(made, here)); err != nil {
+		t.Errorf("an admin token of ours: %v", err)
+	}
+	if a, b := auth.Peer(right("", "[2001:db8::1]:1")), auth.Peer(right("", "[2001:db8::ffff:1]:2")); a != b || a != "2001:db8::/64" {
+		t.Errorf("one network, two clients: %s, %s", a, b)
+	}
+}

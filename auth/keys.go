@@ -19,3 +19,65 @@ const tokenFormat = 1
 //	epoch:   no
 //	erasure: none (the name is an operator's, and the token is not kept)
 func tokenKey(hash [32]byte) kv.Key { return kv.WorkspaceKey(room).Fixed(hash[:]) }
+
+// oauthRoom is the room byte of OAuth's keys, in the workspace scope.
+const oauthRoom = 'k'
+
+// The kinds of key in OAuth's room.
+const (
+	kindApp     byte = 'a'
+	kindUsed    byte = 'j'
+	kindRevoked byte = 'r'
+	kindSigning byte = 's'
+)
+
+// oauthFence is the fence of all writes to OAuth's room.
+const oauthFence kv.Fence = "auth/oauth"
+
+// The first bytes of OAuth's stored values.
+const (
+	appFormat     = 1
+	usedFormat    = 1
+	revokedFormat = 1
+	signingFormat = 1
+)
+
+// appKey is the key of an OAuth application.
+//
+//	form:    'w' 'k' 'a' id
+//	value:   format 1, JSON of the App
+//	fence:   "auth/oauth"
+//	epoch:   no
+//	erasure: none (names are an operator's, keys are public ones)
+func appKey(id string) kv.Key { return kv.WorkspaceKey(oauthRoom).Byte(kindApp).String(id) }
+
+// usedKey is the key of an assertion that has been used.
+//
+//	form:    'w' 'k' 'j' sha256:32 (of the application's id and the jti)
+//	value:   format 1, when the assertion ends in ms
+//	fence:   "auth/oauth"
+//	epoch:   no
+//	erasure: expires (within minutes of the end)
+func usedKey(hash [32]byte) kv.Key {
+	return kv.WorkspaceKey(oauthRoom).Byte(kindUsed).Fixed(hash[:])
+}
+
+// revokedKey is the key of an access token that was revoked by itself.
+//
+//	form:    'w' 'k' 'r' number:12 (of the token; it opens nothing)
+//	value:   format 1, when the token ends in ms
+//	fence:   "auth/oauth"
+//	epoch:   no
+//	erasure: none (removed once the token has ended)
+func revokedKey(number [12]byte) kv.Key {
+	return kv.WorkspaceKey(oauthRoom).Byte(kindRevoked).Fixed(number[:])
+}
+
+// signingKey is the key of what access tokens are signed with.
+//
+//	form:    'w' 'k' 's'
+//	value:   format 1, the sealed secret
+//	fence:   "auth/oauth"
+//	epoch:   no
+//	erasure: none
+func signingKey() kv.Key { return kv.WorkspaceKey(oauthRoom).Byte(kindSigning) }
