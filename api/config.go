@@ -36,6 +36,7 @@ type Config struct {
 	DeadLetters DeadLetters
 	Feed        Feed
 	Seen        Seen
+	Debugger    Debugger
 	Snippets    Snippets
 	Clock       clock.Clock
 	// Random makes request ids; crypto/rand.Reader outside of tests.

@@ -30,6 +30,7 @@ type liveInput struct {
 	Source      string   `query:"source" doc:"A source's id or slug"`
 	Destination string   `query:"destination" doc:"A destination's id or slug"`
 	Profile     string   `query:"profile" doc:"A profile, as use_…"`
+	ID          string   `query:"id" doc:"Only with this messageId, record id, profile, userId, anonymousId, groupId or other identifier"`
 	Recent      int      `query:"recent" minimum:"0" maximum:"1000" doc:"How many items from before to begin with"`
 }
 
@@ -53,7 +54,7 @@ func (a *API) liveRoute() {
 // filter turns slugs into the names that the feed's items carry.
 func (a *API) filter(in *liveInput) (inspect.Filter, error) {
 	snap := a.cfg.Workspace.Current()
-	f := inspect.Filter{Profile: in.Profile}
+	f := inspect.Filter{Profile: in.Profile, ID: in.ID}
 	for _, s := range in.Stage {
 		if !slices.Contains(inspect.Stages(), inspect.Stage(s)) {
 			return f, fault.Field("stage", "%q is no stage: want some of %v", s, inspect.Stages())

@@ -33,6 +33,7 @@ type Seen interface {
 }
 
 func (a *API) seenRoutes() {
+	a.debuggerRoute()
 	const period = "Counts are cumulative within the month, one entry a day from the first to the last or to today; days and months are those of UTC. "
 	const calls = "A call is one event, however it was batched, that was accepted; repeated ones count, those that a tracking plan has blocked do not."
 	const users = "identified counts userIds, anonymous counts anonymousIds, anonymousIdentified those of them that came with a userId in this month, " +

@@ -21,6 +21,9 @@ type tailCommand struct {
 	Source      string   `placeholder:"SLUG" help:"Only of this source."`
 	Destination string   `placeholder:"SLUG" help:"Only of this destination."`
 	Of          string   `name:"profile" placeholder:"use_…" help:"Only of this profile."`
+	ID          string   `name:"id" placeholder:"ID" help:"Only with this messageId, userId, anonymousId, groupId or other identifier, record id or profile."`
+	Rejected    bool     `help:"Only what was not accepted; the same as --stage rejected."`
+	Raw         bool     `help:"What came in, as it was accepted or refused; the same as --stage accepted,rejected --body."`
 	Recent      int      `default:"20" help:"How many from before to begin with, at most 1,000."`
 	Body        bool     `help:"Show the events themselves too."`
 }
@@ -36,12 +39,19 @@ func (c *tailCommand) Run(r *run) error {
 			return wrong("--stage: %q is no stage: want some of %s", s, stageNames())
 		}
 	}
+	switch {
+	case c.Raw && len(c.Stage) == 0 && !c.Rejected:
+		c.Stage = []string{string(inspect.Accepted), string(inspect.Rejected)}
+	case c.Rejected:
+		c.Stage = append(c.Stage, string(inspect.Rejected))
+	}
+	c.Body = c.Body || c.Raw
 	names, err := slugs(r.ctx, server)
 	if err != nil {
 		return c.explain(err)
 	}
 	q := url.Values{"stage": c.Stage, "recent": {strconv.Itoa(c.Recent)}}
-	for name, value := range map[string]string{"space": c.Space, "source": c.Source, "destination": c.Destination, "profile": c.Of} {
+	for name, value := range map[string]string{"space": c.Space, "source": c.Source, "destination": c.Destination, "profile": c.Of, "id": c.ID} {
 		if value != "" {
 			q.Set(name, value)
 		}

@@ -50,6 +50,9 @@ type Item struct {
 	// Body is the event. The feed keeps no bodies for those who come later;
 	// see Feed.Watched.
 	Body json.RawMessage `json:"body,omitempty"`
+	// IDs are what Filter.ID is compared with beside MessageID and Profile: the
+	// record's id, the values of identifiers.
+	IDs []string `json:"-"`
 }
 
 // Filter chooses items. Empty fields choose all.
@@ -59,6 +62,7 @@ type Filter struct {
 	Source      string
 	Destination string
 	Profile     string
+	ID          string // a messageId, a profile, or one of an item's IDs
 }
 
 func (f *Filter) takes(i *Item) bool {
@@ -66,7 +70,8 @@ func (f *Filter) takes(i *Item) bool {
 		(f.Space == "" || f.Space == i.Space) &&
 		(f.Source == "" || f.Source == i.Source) &&
 		(f.Destination == "" || f.Destination == i.Destination) &&
-		(f.Profile == "" || f.Profile == i.Profile)
+		(f.Profile == "" || f.Profile == i.Profile) &&
+		(f.ID == "" || f.ID == i.MessageID || f.ID == i.Profile || slices.Contains(i.IDs, f.ID))
 }
 
 // Count is how often something of a stage was seen at a source or destination

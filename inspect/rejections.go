@@ -101,7 +101,7 @@ func (r *Rejections) Reject(x Rejection) {
 		x.Body, x.Truncated = x.Body[:cut], true
 	}
 	x.Count = max(x.Count, 1)
-	x.Body = string(bytes.ToValidUTF8([]byte(x.Body), []byte("\uFFFD"))) // also: holds on to no request
+	x.Body = string(MaskKeys(bytes.ToValidUTF8([]byte(x.Body), []byte("\uFFFD")), nil)) // also: holds on to no request
 	if !x.Warning {
 		r.count(&x)
 	}

@@ -99,3 +99,6 @@ func (i infos) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 }
+
+// debugger looks for what sources have sent lately.
+func (s *Server) debugger() *inspect.Debugger { return inspect.NewDebugger(s.archive, s.rejections) }

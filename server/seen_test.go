@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kith/client"
+	"kith/inspect"
 )
 
 // told asks the control API.
@@ -127,6 +128,69 @@ func TestWhatComesIsSeen(t *testing.T) {
 		"/spaces/default/events/Nothing/properties", "/spaces/nowhere/traits", "/sources/none/schema", "/spaces/default/events?sortBy=x"} {
 		if err := c.Call(t.Context(), "GET", bad, nil, nil); err == nil {
 			t.Errorf("%s is answered", bad)
+		}
+	}
+}
+
+// TestDebugger sends what is taken and what is refused, and finds both.
+func TestDebugger(t *testing.T) {
+	s, c, _ := onTestClock(t)
+	watch, err := s.feed.Watch(inspect.Filter{ID: "u1"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watch.Close()
+	for _, user := range []string{"u1", "u2"} {
+		book(t, c, user)
+	}
+	bad, err := http.Post("http://"+s.addr.Load().String()+"/v1/track", "application/json", strings.NewReader(`{"writeKey":"line-write-key","userId":"u1","messageId":"bad-1"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad.Body.Close()
+	advance(t, c, "0s")
+
+	source := s.workspace.Current().Sources[0].ID
+	at1 := func(query string, n int) any {
+		t.Helper()
+		answer := told(t, c, "/sources/"+source+"/debugger"+query)
+		list, _ := answer["debuggerEvents"].([]any)
+		if len(list) != n {
+			t.Fatalf("%q: %d entries, want %d: %v", query, len(list), n, list)
+		}
+		if text := fmt.Sprint(answer); strings.Contains(text, "line-write-key") {
+			t.Errorf("a write key is shown: %s", text)
+		}
+		if n == 0 {
+			return nil
+		}
+		return list[0]
+	}
+	at1("", 3)
+	if e := at1("?id=u1&outcome=admitted", 1); at(e, "event") != "Booking Completed" || at(e, "raw", "userId") != "u1" || !strings.HasPrefix(at(e, "profileId"), "use_") ||
+		at(e, "identifiers", 0, "value") != "u1" || at(e, "offset") == "<nil>" {
+		t.Errorf("by user: %v", e)
+	}
+	if e := at1("?id=bad-1", 1); at(e, "outcome") != "rejected" || at(e, "code") != "event_not_defined" || !strings.Contains(at(e, "text"), "line…") {
+		t.Errorf("refused: %v", e)
+	}
+	at1("?search=u2&type=track", 1)
+	at1("?event=Nothing", 0)
+	if err := c.Call(t.Context(), "GET", "/sources/"+source+"/debugger?outcome=odd", nil, nil); err == nil {
+		t.Error("an odd outcome is taken")
+	}
+
+	stages := map[inspect.Stage]string{}
+	for len(stages) < 3 {
+		item := <-watch.Items()
+		if item.Who != "user_id:u1" && item.Stage != inspect.Rejected {
+			t.Errorf("watched %+v", item)
+		}
+		stages[item.Stage] = string(item.Body)
+	}
+	for _, stage := range []inspect.Stage{inspect.Accepted, inspect.Admitted, inspect.Rejected} {
+		if !strings.Contains(stages[stage], `"userId":"u1"`) {
+			t.Errorf("%s: body %s", stage, stages[stage])
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"kith/collect"
 	"kith/delivery"
 	"kith/destination"
@@ -114,10 +116,14 @@ type rejectTap struct{ s *Server }
 func (t rejectTap) Reject(x collect.Rejection) {
 	if !x.Warning {
 		t.s.feed.Count(inspect.Rejected, x.SourceID, "", uint64(max(x.Count, 1)))
-		t.s.feed.Publish(inspect.Item{
+		item := inspect.Item{
 			At: x.At, Stage: inspect.Rejected, Source: x.SourceID, Type: x.Type, MessageID: x.MessageID,
-			Detail: x.Code + ": " + x.Message, Body: t.s.shownSample(x.Sample),
-		})
+			Detail: x.Code + ": " + x.Message,
+		}
+		if t.s.feed.Watched() {
+			item.Body, item.IDs = shownSample(x.Sample)
+		}
+		t.s.feed.Publish(item)
 	}
 	t.s.rejections.Reject(inspect.Rejection{
 		At: x.At, Source: x.SourceID, WriteKey: x.WriteKey, Code: x.Code, Message: x.Message, Field: x.Field, Type: x.Type,
@@ -125,21 +131,24 @@ func (t rejectTap) Reject(x collect.Rejection) {
 	})
 }
 
-// shownSample returns what was refused as JSON, when somebody watches: what is
-// no JSON becomes a string.
-func (s *Server) shownSample(sample []byte) json.RawMessage {
-	if !s.feed.Watched() {
-		return nil
-	}
+// shownSample returns what was refused as JSON, and the ids that it names. What
+// is no JSON becomes a string.
+func shownSample(sample []byte) (json.RawMessage, []string) {
 	sample = inspect.MaskKeys(bytes.Clone(sample), nil)
-	if json.Valid(sample) {
-		return sample
+	if !json.Valid(sample) {
+		text, err := json.Marshal(string(sample))
+		if err != nil { // a string can always be written
+			return nil, nil
+		}
+		return text, nil
 	}
-	text, err := json.Marshal(string(sample))
-	if err != nil { // a string can always be written
-		return nil
+	var ids []string
+	for _, id := range gjson.GetManyBytes(sample, "userId", "anonymousId", "groupId", "previousId") {
+		if id.Type == gjson.String {
+			ids = append(ids, id.Str)
+		}
 	}
-	return text
+	return sample, ids
 }
 
 // stageOf names a verdict as a stage.
