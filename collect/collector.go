@@ -118,6 +118,7 @@ type Collector struct {
 	metrics *metrics
 	random  *source
 	bots    func() *bot.List
+	bulk    bulk
 	held    atomic.Int64 // bytes of requests that are being worked on
 	queued  atomic.Int64 // bytes of events that wait to be durable, of all spaces
 

@@ -172,6 +172,31 @@ func FuzzObjects(f *testing.F) {
 	})
 }
 
+// FuzzBulk uploads any file: the lines before the first wrong one are kept.
+func FuzzBulk(f *testing.F) {
+	for _, file := range []string{line("1", 1) + line("2", 2), "\n\r\n" + line("é", 1) + "{", `{"id":"1","collection":"a_b","properties":{"x":[]}}`, "\x1f\x8b\x08", zipped(f, line("1", 1)), "\xff\n7"} {
+		f.Add([]byte(file))
+	}
+	front := newFront(f, nil)
+	session := front.do(request("POST", "/v0/start", "", basic)).Body.String()
+	path := "/v0/upload/" + strings.Split(session, `"`)[3]
+	f.Fuzz(func(t *testing.T, file []byte) {
+		r := request("POST", path, "", basic)
+		r.Body = io.NopCloser(bytes.NewReader(file))
+		w := front.do(r)
+		records, rejected := front.stored(t), front.rejected.take()
+		good := w.Code == 201 && len(records) > 0 && len(rejected) == 0
+		if !good && (w.Code != 400 || len(rejected) != 1) || !json.Valid(w.Body.Bytes()) {
+			t.Fatalf("answered %d %s; stored %q, rejected %v", w.Code, w.Body, bodies(records), rejected)
+		}
+		for _, r := range records {
+			if !json.Valid(r.Body) || r.Kind != event.KindObject || r.Name == "" {
+				t.Fatalf("stored %+v %q", r.Head, r.Body)
+			}
+		}
+	})
+}
+
 // FuzzTimes sends any times: an event is never lost by one, and never lies in
 // the future or before 1970.
 func FuzzTimes(f *testing.F) {

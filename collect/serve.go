@@ -12,6 +12,7 @@ import (
 
 	"kith/event"
 	"kith/fault"
+	"kith/workspace"
 )
 
 // route is one way in.
@@ -49,13 +50,15 @@ func routes() []route {
 // /v1/{track,identify,page,screen,group,alias,batch,import} and
 // /v1/{t,i,p,s,g,a,b}, with and without a slash at the end; GET and HEAD of
 // /v1/pixel/{track,identify,page,screen,group,alias}; POST of /v1/set, the
-// Objects API; and /v1/m, which takes the SDKs' own telemetry and forgets it.
+// Objects API, and of /v0/{start,upload,finish,keep-alive}, the Objects Bulk
+// API; and /v1/m, which takes the SDKs' own telemetry and forgets it.
 func (c *Collector) Register(mux *http.ServeMux) {
 	for _, rt := range routes() {
 		c.register(mux, rt.name, func(r *http.Request) answer { return c.take(r, rt) })
 	}
 	set := route{name: "set", form: formObjects}
 	c.register(mux, set.name, func(r *http.Request) answer { return c.take(r, set) })
+	c.registerBulk(mux)
 	for _, rt := range pixelRoutes() {
 		c.registerPixel(mux, rt)
 	}
@@ -248,6 +251,7 @@ func (c *Collector) take(r *http.Request, rt route) answer {
 	}
 	if rt.form == formPixel && a.after > 0 {
 		// Whoever fetches an image learns nothing and does not come again.
+		in.now = c.config.Clock.Now()
 		in.refuseAll(refusal{code: a.code, message: a.message + " (a pixel is not sent again)"})
 	}
 	return a
@@ -301,19 +305,28 @@ func (in *intake) take(held *hold) answer {
 		return answer{status: http.StatusOK}
 	}
 
-	if err := c.appender(space.Number).write(in.records, len(in.out)); err != nil {
+	if err := in.keep(space); err != nil {
 		if fault.Is(err, fault.RetryAfter) {
 			return busy("too many events wait to be written; try again")
 		}
 		c.logger.Error("events could not be written", "source", in.from.ID, "events", len(in.records), "error", err)
 		return unavailable("the events could not be written; try again")
 	}
+	return answer{status: http.StatusOK}
+}
+
+// keep makes the records durable.
+func (in *intake) keep(space *workspace.Space) error {
+	c := in.c
+	if err := c.appender(space.Number).write(in.records, len(in.out)); err != nil {
+		return err
+	}
 	c.metrics.accepted.Add(float64(len(in.records)))
 	c.metrics.bytes.Add(float64(len(in.out)))
 	if c.config.Accepted != nil {
 		c.config.Accepted(space.Number, in.records)
 	}
-	return answer{status: http.StatusOK}
+	return nil
 }
 
 func unknownKey(key string) string {
