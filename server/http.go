@@ -27,6 +27,9 @@ func (s *Server) httpServer() *http.Server {
 	if s.cfg.has(API) {
 		s.newAPI().Register(mux)
 	}
+	if s.cfg.has(Collect) || s.cfg.has(API) {
+		s.oauth.Register(mux)
+	}
 	if s.manual != nil {
 		mux.HandleFunc("POST /api/test-clock", s.serveTestClock)
 	}
@@ -105,6 +108,11 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	gauge := func(name, help string, value float64, label, of string) {
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, []string{label}, nil), prometheus.GaugeValue, value, of)
 	}
+	o := g.s.oauth.Stats()
+	for outcome, n := range map[string]uint64{"issued": o.Issued, "refused": o.Refused, "limited": o.Limited} {
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc("kith_oauth_token_requests_total", "Requests for an access token.", []string{"outcome"}, nil),
+			prometheus.CounterValue, float64(n), outcome)
+	}
 	if g.s.certs != nil {
 		for _, c := range g.s.certs.Shown() {
 			gauge("kith_tls_certificate_expires_seconds", "When a certificate in use ends, in seconds since 1970.", float64(c.NotAfter.Unix()), "name", c.Name)
@@ -114,6 +122,14 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		if n, err := g.s.backlog(context.Background(), sp); err == nil {
 			gauge("kith_backlog_records", "Records of the raw log that wait for the loop.", float64(n), "space", sp.slug)
 		}
+		if sp.loop == nil {
+			continue
+		}
+		dedup := sp.loop.Dedup()
+		gauge("kith_dedup_filter_bytes", "Memory of the filters of dedup.", float64(dedup.FilterBytes), "space", sp.slug)
+		gauge("kith_dedup_bare_buckets", "Stretches of time without a filter, for which every messageId is looked up in the store.", float64(dedup.Bare), "space", sp.slug)
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc("kith_dedup_reads_total", "Looks for messageIds into the store since the start.", []string{"space"}, nil),
+			prometheus.CounterValue, float64(dedup.Asked), sp.slug)
 	}
 	for _, d := range g.s.delivery.Stats() {
 		gauge("kith_delivery_backlog_outputs", "Outputs that a destination has not read yet.", float64(d.Backlog), "destination", d.Destination)
