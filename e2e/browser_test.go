@@ -39,8 +39,8 @@ func TestBrowser(t *testing.T) {
 		running.Go(func() {
 			t.Run(s.name, func(t *testing.T) {
 				v := w.visit(t, s)
+				defer v.staysHere()
 				s.does(v)
-				v.staysHere()
 			})
 			<-slots
 		})
