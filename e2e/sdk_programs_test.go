@@ -15,18 +15,18 @@ func sdks() []sdk {
 	}
 	return []sdk{
 		{
-			name: "java", library: "analytics-java", calls: every, paths: []string{"/v1/import/"}, slow: true,
+			name: "java", https: "can", library: "analytics-java", calls: every, paths: []string{"/v1/import/"}, slow: true,
 			differs: map[string]string{"screen category": ""}, // it has none
 			tool:    "java", folder: "java",
 			command: func(t *testing.T) *exec.Cmd { return jvm(t, "java") },
 		},
 		{
-			name: "python", library: "analytics-python", calls: every, paths: []string{"/v1/batch"}, counts: true,
+			name: "python", https: "can", library: "analytics-python", calls: every, paths: []string{"/v1/batch"}, counts: true,
 			tool: "python3", folder: "python",
 			command: program("sdk/python/build/venv/bin/python", "sdk/python/driver.py"),
 		},
 		{
-			name: "go", library: "analytics-go", calls: every, paths: []string{"/v1/batch"},
+			name: "go", https: "can", library: "analytics-go", calls: every, paths: []string{"/v1/batch"},
 			differs: map[string]string{"page category": "", "screen category": ""}, // it has none
 			tool:    "go", folder: "go",
 			command: func(t *testing.T) *exec.Cmd {
@@ -47,7 +47,7 @@ func sdks() []sdk {
 		},
 		{
 			name: "kotlin", library: "analytics-kotlin", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
-			tls: true, settings: "/v1/projects/WRITE_KEY/settings",
+			https: "must", settings: "/v1/projects/WRITE_KEY/settings",
 			differs: map[string]string{
 				// It makes the anonymous id itself.
 				"identify anonymousId": "*", "track anonymousId": "*", "screen anonymousId": "*", "group anonymousId": "*",
@@ -58,7 +58,7 @@ func sdks() []sdk {
 			command: func(t *testing.T) *exec.Cmd { return jvm(t, "kotlin") },
 		},
 		{
-			name: "react-native", library: "analytics-react-native", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
+			name: "react-native", https: "can", library: "analytics-react-native", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
 			counts: true, settings: "/v1/projects/WRITE_KEY/settings",
 			differs: map[string]string{
 				"identify anonymousId": "*", "track anonymousId": "*", "screen anonymousId": "*", "group anonymousId": "*",
@@ -68,12 +68,12 @@ func sdks() []sdk {
 			command: program("node", "sdk/react-native/driver.cjs"),
 		},
 		{
-			name: "node", library: "@segment/analytics-node", calls: every, paths: []string{"/v1/batch"}, counts: true,
+			name: "node", https: "can", library: "@segment/analytics-node", calls: every, paths: []string{"/v1/batch"}, counts: true,
 			tool: "node", folder: "node",
 			command: program("node", "sdk/node/driver.mjs"),
 		},
 		{
-			name: "node-legacy", library: "analytics-node", calls: every, paths: []string{"/v1/batch"},
+			name: "node-legacy", https: "can", library: "analytics-node", calls: every, paths: []string{"/v1/batch"},
 			tool: "node", folder: "node",
 			command: program("node", "sdk/node/legacy.mjs"),
 		},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -35,7 +36,7 @@ const (
 // sdk is a program in folder sdk that sends with an official SDK, unmodified,
 // and what there is to know of that SDK. What the program is to do comes in the
 // environment: ENDPOINT (http://host:port), WRITE_KEY, PERSON, COUNT, and MODE,
-// basic or retry. It sends one of each call (sdkCalls), then COUNT tracks
+// basic, tls or retry. It sends one of each call (sdkCalls), then COUNT tracks
 // "Counted", flushes, and ends with status 0 if the SDK gave nothing up.
 type sdk struct {
 	name    string
@@ -48,8 +49,8 @@ type sdk struct {
 	// differs are fields that it sends otherwise than sdkCalls has them, by
 	// type and path; an empty one is absent, * is of its own making.
 	differs map[string]string
-	// tls tells that it insists on https.
-	tls bool
+	// https tells whether it is run over https too: "can", "must", or "no".
+	https string
 	// slow tells that it waits long before it tries again.
 	slow bool
 	// settings is the path at which it asks for its settings, with WRITE_KEY
@@ -78,21 +79,23 @@ func sdkCalls() map[string]string {
 }
 
 // TestSDKs runs the official SDKs, unmodified, against the real binary. Each
-// runs twice. Basic: straight to the server; every call arrives as it was made.
-// Retry: through a proxy that answers 429 and 503 and resets connections before
+// runs in several modes. Basic, and tls with the certificate of --tls-dev:
+// straight to the server; every call arrives as it was made. Retry: through a proxy that answers 429 and 503 and resets connections before
 // and after passing a request on; everything arrives, and what came twice is
 // counted once.
 func TestSDKs(t *testing.T) {
 	t.Parallel()
 	var slugs []string
 	for _, s := range sdks() {
-		slugs = append(slugs, s.name+"-basic", s.name+"-retry")
+		for _, mode := range s.modes() {
+			slugs = append(slugs, s.name+"-"+mode)
+		}
 	}
-	h := newSDKHouse(t, slugs)
+	plain, secure := newSDKHouse(t, slugs), newSDKHouse(t, slugs, "--tls-dev")
 	slots := make(chan struct{}, sdkAtOnce)
 	var running sync.WaitGroup
 	for _, s := range sdks() {
-		for _, mode := range []string{"retry", "basic"} {
+		for _, mode := range s.modes() {
 			free := s.slow && mode == "retry"
 			if !free {
 				slots <- struct{}{}
@@ -100,7 +103,11 @@ func TestSDKs(t *testing.T) {
 			running.Go(func() {
 				t.Run(s.name+"/"+mode, func(t *testing.T) {
 					needs(t, lackSDK(s.tool, s.folder))
-					h.run(t, s, mode)
+					if mode == "tls" {
+						secure.run(t, s, mode)
+					} else {
+						plain.run(t, s, mode)
+					}
 				})
 				if !free {
 					<-slots
@@ -109,9 +116,22 @@ func TestSDKs(t *testing.T) {
 		}
 	}
 	running.Wait()
-	if err := h.process.stop(); err != nil {
-		t.Error(err)
+	for _, h := range []*sdkHouse{plain, secure} {
+		if err := h.process.stop(); err != nil {
+			t.Error(err)
+		}
 	}
+}
+
+// modes are those in which an SDK is run.
+func (s sdk) modes() []string {
+	switch s.https {
+	case "must":
+		return []string{"retry", "tls"}
+	case "can":
+		return []string{"retry", "basic", "tls"}
+	}
+	return []string{"retry", "basic"}
 }
 
 // needs skips a test for something that the machine lacks. Under
@@ -142,23 +162,40 @@ func lackSDK(tool, folder string) error {
 // sdkHouse is a server with a source and a webhook for each of some slugs. The
 // write key of a source is its slug and "-key".
 type sdkHouse struct {
-	process *process
-	sink    *script.Receiver
-	sources map[string]string // by slug, the id
+	process   *process
+	sink      *script.Receiver
+	sources   map[string]string // by slug, the id
+	authority string            // with --tls-dev, the file of its certificate authority
+	http      *http.Client      // that trusts it
 }
 
-func newSDKHouse(t *testing.T, slugs []string) *sdkHouse {
+func newSDKHouse(t *testing.T, slugs []string, args ...string) *sdkHouse {
 	t.Helper()
-	h := &sdkHouse{sink: &script.Receiver{}, sources: map[string]string{}}
+	h := &sdkHouse{sink: &script.Receiver{}, sources: map[string]string{}, http: http.DefaultClient}
 	web := httptest.NewServer(h.sink)
 	t.Cleanup(web.Close)
 	dir := t.TempDir()
-	p, err := start(t.Context(), dir, "--data", "data", "--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.0/8")
+	args = append([]string{"--data", "data", "--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.0/8"}, args...)
+	p, err := start(t.Context(), dir, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	h.process = p
 	t.Cleanup(p.kill)
+	environment := append(os.Environ(), "KITH_ADMIN_TOKEN="+adminToken)
+	if slices.Contains(args, "--tls-dev") {
+		h.authority = filepath.Join(dir, "data", "tls-dev", "ca.pem")
+		environment = append(environment, "SSL_CERT_FILE="+h.authority)
+		text, err := os.ReadFile(h.authority)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trusted := x509.NewCertPool()
+		trusted.AppendCertsFromPEM(text)
+		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}}
+		t.Cleanup(transport.CloseIdleConnections)
+		h.http = &http.Client{Transport: transport}
+	}
 
 	var sources, destinations strings.Builder
 	for _, slug := range slugs {
@@ -170,11 +207,11 @@ func newSDKHouse(t *testing.T, slugs []string) *sdkHouse {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(binary, "apply", "-f", file, "--server", p.base)
-	cmd.Env = append(os.Environ(), "KITH_ADMIN_TOKEN="+adminToken)
+	cmd.Env = environment
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("kith apply: %v\n%s", err, out)
 	}
-	c, err := client.New(p.base, adminToken, nil)
+	c, err := client.New(p.base, adminToken, h.http)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,15 +230,15 @@ func newSDKHouse(t *testing.T, slugs []string) *sdkHouse {
 // run runs one program in one mode and looks at what arrived.
 func (h *sdkHouse) run(t *testing.T, s sdk, mode string) {
 	slug := s.name + "-" + mode
-	endpoint := h.process.base
+	endpoint, authority := h.process.base, h.authority
 	var proxy *faulty
 	switch {
-	case s.tls:
+	case mode != "retry":
+	case s.https == "must":
 		proxy = newFaultyTLS(t, h.process.base)
-	case mode == "retry":
+		endpoint, authority = proxy.URL, certificateOf(t, proxy.URL)
+	default:
 		proxy = newFaulty(t, h.process.base)
-	}
-	if proxy != nil {
 		endpoint = proxy.URL
 	}
 	troubles := []trouble{refuse(429, "Retry-After", "1"), refuse(503), {resetBefore: true}, {resetAfter: true}}
@@ -212,7 +249,7 @@ func (h *sdkHouse) run(t *testing.T, s sdk, mode string) {
 	}
 
 	began := time.Now()
-	s.send(t, endpoint, slug+"-key", mode, proxy)
+	s.send(t, endpoint, authority, slug+"-key", mode, proxy)
 	t.Logf("the program took %.1f s", time.Since(began).Seconds())
 
 	if s.settings != "" && proxy != nil {
@@ -232,15 +269,20 @@ func (h *sdkHouse) run(t *testing.T, s sdk, mode string) {
 	}
 }
 
-// send runs the program to its end.
-func (s sdk) send(t *testing.T, endpoint, key, mode string, proxy *faulty) {
+// send runs the program to its end. Authority is the file of who is to be
+// trusted with https, if any.
+func (s sdk) send(t *testing.T, endpoint, authority, key, mode string, proxy *faulty) {
 	t.Helper()
 	cmd := s.command(t)
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	if s.tls {
-		cmd.Env = append(cmd.Env, "JDK_JAVA_OPTIONS=-Djavax.net.ssl.trustStorePassword=changeit -Djavax.net.ssl.trustStore="+trusting(t, endpoint))
+	if authority != "" {
+		// As Go, Python's requests, and Node have it.
+		cmd.Env = append(cmd.Env, "SSL_CERT_FILE="+authority, "REQUESTS_CA_BUNDLE="+authority, "NODE_EXTRA_CA_CERTS="+authority)
+		if s.tool == "java" {
+			cmd.Env = append(cmd.Env, "JDK_JAVA_OPTIONS=-Djavax.net.ssl.trustStorePassword=changeit -Djavax.net.ssl.trustStore="+trustStore(t, authority))
+		}
 	}
 	cmd.Env = append(cmd.Env, "ENDPOINT="+endpoint, "WRITE_KEY="+key, "MODE="+mode, "PERSON="+strings.TrimSuffix(key, "-key"),
 		"COUNT="+strconv.Itoa(sdkTracks), "NO_PROXY=127.0.0.1", "no_proxy=127.0.0.1")
@@ -262,23 +304,28 @@ func (s sdk) send(t *testing.T, endpoint, key, mode string, proxy *faulty) {
 	}
 }
 
-// trusting makes a Java trust store of the authority that a server at an https
-// address names, or of the server's own certificate.
-func trusting(t *testing.T, endpoint string) string {
+// certificateOf writes the certificate of a server at an https address to a
+// file, and returns its name.
+func certificateOf(t *testing.T, endpoint string) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(endpoint, "https://"), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	chain := conn.ConnectionState().PeerCertificates
-	dir := t.TempDir()
-	authority, store := filepath.Join(dir, "authority.pem"), filepath.Join(dir, "trusted.p12")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw})
-	if err := os.WriteFile(authority, text, 0o600); err != nil {
+	name := filepath.Join(t.TempDir(), "certificate.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: conn.ConnectionState().PeerCertificates[0].Raw})
+	if err := os.WriteFile(name, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("keytool", "-importcert", "-noprompt", "-alias", "kith", "-file", authority, "-keystore", store, "-storetype", "PKCS12",
+	return name
+}
+
+// trustStore makes a Java trust store of a certificate, and returns its name.
+func trustStore(t *testing.T, certificate string) string {
+	t.Helper()
+	store := filepath.Join(t.TempDir(), "trusted.p12")
+	if out, err := exec.Command("keytool", "-importcert", "-noprompt", "-alias", "kith", "-file", certificate, "-keystore", store, "-storetype", "PKCS12",
 		"-storepass", "changeit").CombinedOutput(); err != nil {
 		t.Fatalf("keytool: %v\n%s", err, out)
 	}
@@ -402,7 +449,7 @@ func (h *sdkHouse) settled(t *testing.T, slug string, messages, copies int) []js
 }
 
 func (h *sdkHouse) get(path string, read func(*bufio.Scanner) error) error {
-	response, err := http.Get(h.process.base + path)
+	response, err := h.http.Get(h.process.base + path)
 	if err != nil {
 		return err
 	}
