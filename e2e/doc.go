@@ -1,6 +1,6 @@
 // Package e2e holds the real binary to what Kith promises, from outside: text
-// scenarios (testdata/*.txtar), the official clients, unmodified, and kill -9
-// under load with exact accounting at the sink.
+// scenarios (testdata/*.txtar), the official clients, unmodified, a real Chromium on pages
+// with the snippet, and kill -9 under load with exact accounting at the sink.
 //
 // A scenario is a testscript file. It starts the server with "serve" and takes
 // its steps with "kith test --server", in the language of docs/scripts.md;

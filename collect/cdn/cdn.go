@@ -148,8 +148,10 @@ func refuse(w http.ResponseWriter, no *refusal) int {
 }
 
 // allowOrigin lets any page read the answer. The origin is echoed, since a
-// browser that sends credentials refuses "*"; caches are told so.
+// browser that sends credentials refuses "*"; caches are told so. A script tag
+// has no origin: pages that isolate themselves ask for a policy instead.
 func allowOrigin(h http.Header, r *http.Request) {
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
 	if origin == "" {

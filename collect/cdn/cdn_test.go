@@ -107,7 +107,7 @@ func TestSettingsAnswers(t *testing.T) {
 	first := ask(c, "GET", url, "Origin", "https://shop.example.com")
 	for name, want := range map[string]string{
 		"Content-Type": "application/json; charset=utf-8", "Cache-Control": "public, max-age=60", "Access-Control-Allow-Origin": "https://shop.example.com",
-		"Access-Control-Allow-Credentials": "true", "Vary": "Origin", "Location": "", "Content-Encoding": "",
+		"Access-Control-Allow-Credentials": "true", "Cross-Origin-Resource-Policy": "cross-origin", "Vary": "Origin", "Location": "", "Content-Encoding": "",
 	} {
 		if got := first.Header().Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
