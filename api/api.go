@@ -48,6 +48,8 @@ func New(cfg Config) *API {
 	a.activationRoutes()
 	a.inspectRoutes()
 	a.objectRoutes()
+	a.traceRoutes()
+	a.overviewRoutes()
 	a.fileRoutes()
 	a.mux.HandleFunc(catchAll, a.unknown)
 

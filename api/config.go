@@ -34,6 +34,8 @@ type Config struct {
 	Objects     Objects
 	Bodies      Bodies
 	DeadLetters DeadLetters
+	Tracer      Tracer
+	Ledger      Ledger
 	Feed        Feed
 	Seen        Seen
 	Debugger    Debugger

@@ -49,6 +49,7 @@ type commands struct {
 
 	Serve    serveCommand    `cmd:"" help:"Run a Kith server."`
 	Tail     tailCommand     `cmd:"" help:"Show events as they pass each stage."`
+	Trace    traceCommand    `cmd:"" help:"Say what became of a message, stage by stage and destination by destination."`
 	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
 	Snippet  snippetCommand  `cmd:"" help:"Print what a web page needs to send events."`
