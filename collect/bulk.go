@@ -59,16 +59,22 @@ func (c *Collector) registerBulk(mux *http.ServeMux) {
 		{"start", (*intake).bulkStart}, {"upload/{id}", (*intake).bulkUpload},
 		{"finish/{id}", (*intake).bulkFinish}, {"keep-alive/{id}", (*intake).bulkKeepAlive},
 	} {
-		h := func(w http.ResponseWriter, r *http.Request) {
-			if !c.enter() {
+		// Without a method in the pattern: the mux would look for every event
+		// among those that have one first.
+		mux.HandleFunc("/v0/"+rt.path, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method != http.MethodPost:
+				w.Header().Set("Allow", "POST")
+				c.answer(w, answer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "send objects with POST"})
+				return
+			case !c.enter():
 				w.Header().Set("Connection", "close")
 				c.answer(w, unavailable("the server is shutting down; try again"))
 				return
 			}
 			defer c.running.Done()
 			c.answerBulk(w, c.takeBulk(r, rt.take))
-		}
-		mux.HandleFunc("POST /v0/"+rt.path, h)
+		})
 	}
 }
 

@@ -25,6 +25,9 @@ func (in *intake) warn(w *warning, raw string) {
 // codes, which say so of the batch as a whole; here they are no more than that,
 // since each event has a rejection of its own and is counted once.
 func (in *intake) tellWarnings(refused bool) {
+	if !refused && in.unreadTimestamp.count+in.unreadSentAt.count+in.dropped.count == 0 {
+		return
+	}
 	if in.report != nil {
 		in.report.index = -1
 	}
@@ -39,7 +42,7 @@ func (in *intake) tellWarnings(refused bool) {
 	const wrongTime = " is no ISO 8601 instant since 1970, like 2026-01-02T03:04:05.678Z; the event was kept, "
 	tell(&in.unreadTimestamp, CodeTimeUnreadable, "timestamp", "timestamp"+wrongTime+"as of when it was received")
 	tell(&in.unreadSentAt, CodeTimeUnreadable, "sentAt", "sentAt"+wrongTime+"and its timestamp is as sent")
-	tell(&in.dropped, CodePropertiesDropped, "properties", fmt.Sprintf("an event may have %d properties; it was kept with the first of them", maxProperties))
+	tell(&in.dropped, CodePropertiesDropped, "properties", "an event may have 10,000 properties; it was kept with the first of them")
 	if !refused || len(in.items) < 2 {
 		return // the one rejection says it all
 	}
