@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"kith/fault"
 )
 
 // catchAll is the pattern of what is in no table.
@@ -50,6 +52,7 @@ func New(cfg Config) *API {
 	a.objectRoutes()
 	a.traceRoutes()
 	a.overviewRoutes()
+	a.oauthRoutes()
 	a.fileRoutes()
 	a.mux.HandleFunc(catchAll, a.unknown)
 
@@ -86,6 +89,10 @@ func (a *API) control(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Request-Id", a.requestID())
 	w.Header().Set("Cache-Control", "no-store")
 	if err := a.cfg.Tokens.Admin(r); err != nil {
+		if fault.Is(err, fault.RetryAfter) {
+			write(w, a.failed(r.Context(), err))
+			return
+		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="kith"`)
 		write(w, fail(http.StatusUnauthorized, "", err.Error()))
 		return

@@ -171,10 +171,15 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, store: store, keeper: keeper, clock: clk, feed: inspect.NewFeed(), played: &played{}, log: &bytes.Buffer{}}
 	w.rejections, err = inspect.OpenRejections(t.Context(), db, clk, slog.New(slog.DiscardHandler))
 	must(t, err)
+	oauth, err := auth.OpenOAuth(t.Context(), auth.OAuthConfig{
+		DB: db, Clock: clk, Random: random, Secrets: box, Logger: slog.New(slog.DiscardHandler),
+		Audiences: func(*http.Request) []string { return nil }, Client: auth.Peer,
+	})
+	must(t, err)
 	snippets, err := cdn.New(cdn.Config{Workspace: store})
 	must(t, err)
 	w.api = api.New(api.Config{
-		Version: "test", Workspace: store, Tokens: keeper, Connectors: registry, Audiences: w.played, Profiles: w.played,
+		Version: "test", Workspace: store, Tokens: keeper, OAuth: oauth, Connectors: registry, Audiences: w.played, Profiles: w.played,
 		Epoch:      func(context.Context, uint32) (uint32, error) { return 3, nil },
 		Rejections: w.rejections, Quarantine: w.played, Objects: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed, Snippets: snippets,
 		Clock: clk, Random: random, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
@@ -347,10 +352,18 @@ func TestEveryRouteAsksForTheToken(t *testing.T) {
 					t.Errorf("%s %s with %q: %d", method, path, header, r.status)
 				}
 				r.refused(401, "", "token")
+				w.clock.Set(w.clock.Now().Add(time.Second)) // so that they are not too many at once
 			}
 		}
 	}
 	w.get("/api/nowhere", "Authorization", "").is(401)
+	for range 101 {
+		w.get("/api/sources", "Authorization", "Bearer wrong")
+	}
+	r := w.get("/api/sources", "Authorization", "Bearer wrong").refused(429, "", "too many wrong tokens")
+	if r.header.Get("Retry-After") != "1" {
+		t.Errorf("it says to wait %q", r.header.Get("Retry-After"))
+	}
 }
 
 func TestOpenAPI(t *testing.T) {

@@ -24,6 +24,7 @@ type Config struct {
 	Version    string
 	Workspace  Workspace
 	Tokens     Tokens
+	OAuth      OAuth
 	Connectors Connectors
 	Audiences  Audiences
 	Profiles   Profiles

@@ -135,7 +135,7 @@ func (a *App) check() error {
 		return err
 	}
 	if a.TokenTTL < MinTokenTTL || a.TokenTTL > MaxTokenTTL || a.TokenTTL%time.Second != 0 {
-		return fault.Field("tokenTtl", "%s is not between an hour and 30 days, in whole seconds", a.TokenTTL)
+		return fault.Field("tokenTtlSeconds", "%s is not between an hour and 30 days, in whole seconds", a.TokenTTL)
 	}
 	if len(a.Scopes) == 0 {
 		return fault.Field("scopes", "want one of: %s", strings.Join(Scopes(), ", "))
@@ -147,11 +147,11 @@ func (a *App) check() error {
 	}
 	switch {
 	case a.AllSources && len(a.Sources) > 0:
-		return fault.Field("sources", "name sources, or let it write to all, not both")
+		return fault.Field("sourceIds", "name sources, or let it write to all, not both")
 	case !a.AllSources && len(a.Sources) == 0:
-		return fault.Field("sources", "name the sources that it may write to, or say that it may write to all")
+		return fault.Field("sourceIds", "name the sources that it may write to, or say that it may write to all")
 	case len(a.Sources) > maxSources:
-		return fault.Field("sources", "%d sources; at most %d are kept", len(a.Sources), maxSources)
+		return fault.Field("sourceIds", "%d sources; at most %d are kept", len(a.Sources), maxSources)
 	case len(a.Keys) > maxAppKeys:
 		return fault.New(fault.Conflict, "an application has at most %d keys; delete one that is not in use", maxAppKeys)
 	}

@@ -535,14 +535,14 @@ func TestApps(t *testing.T) {
 		return auth.App{Name: "a", Scopes: auth.Scopes(), TokenTTL: time.Hour, AllSources: true}
 	}
 	for name, change := range map[string]func(*auth.App){
-		"name":      func(a *auth.App) { a.Name = " " },
-		"tokenTtl":  func(a *auth.App) { a.TokenTTL = time.Minute },
-		"tokenTtl.": func(a *auth.App) { a.TokenTTL = 31 * 24 * time.Hour },
-		"scopes":    func(a *auth.App) { a.Scopes = nil },
-		"scopes.":   func(a *auth.App) { a.Scopes = []string{"public_api:read_write"} },
-		"sources":   func(a *auth.App) { a.AllSources = false },
-		"sources.":  func(a *auth.App) { a.Sources = []string{"s"} },
-		"keyName":   func(a *auth.App) { a.Keys = []auth.AppKey{o.app.Keys[0]}; a.Keys[0].Name = "" },
+		"name":             func(a *auth.App) { a.Name = " " },
+		"tokenTtlSeconds":  func(a *auth.App) { a.TokenTTL = time.Minute },
+		"tokenTtlSeconds.": func(a *auth.App) { a.TokenTTL = 31 * 24 * time.Hour },
+		"scopes":           func(a *auth.App) { a.Scopes = nil },
+		"scopes.":          func(a *auth.App) { a.Scopes = []string{"public_api:read_write"} },
+		"sourceIds":        func(a *auth.App) { a.AllSources = false },
+		"sourceIds.":       func(a *auth.App) { a.Sources = []string{"s"} },
+		"keyName":          func(a *auth.App) { a.Keys = []auth.AppKey{o.app.Keys[0]}; a.Keys[0].Name = "" },
 	} {
 		a := good()
 		change(&a)

@@ -51,6 +51,7 @@ type Server struct {
 	tokenFile string // where it is kept; empty when it was given
 	secrets   *secret.Box
 	keeper    *auth.Keeper
+	oauth     *auth.OAuth
 
 	db         kv.DB
 	workspace  *workspace.Store
@@ -114,6 +115,12 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openTLS(); err != nil {
 		return err
 	}
+	s.keeper.KnowClients(s.client)
+	if s.oauth, err = auth.OpenOAuth(ctx, auth.OAuthConfig{
+		DB: s.db, Clock: s.clock, Random: s.random, Secrets: s.secrets, Logger: s.cfg.Logger, Audiences: s.audiences, Client: s.client,
+	}); err != nil {
+		return err
+	}
 	s.archive = archive.New(s.db, s.Raw)
 	if s.rejections, err = inspect.OpenRejections(ctx, s.db, s.clock, s.cfg.Logger); err != nil {
 		return err
@@ -144,7 +151,7 @@ func (s *Server) open(ctx context.Context) error {
 	if s.cfg.has(Collect) {
 		if s.collector, err = collect.New(collect.Config{
 			Workspace: s.workspace, Logs: s, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger, Limits: s.cfg.Limits,
-			StrictWriteKeys: s.cfg.StrictWriteKeys, TrustedProxies: s.cfg.TrustedProxies, Rejections: rejectTap{s}, Accepted: s.tapAccepted, Metrics: s.metrics,
+			Tokens: s.oauth, StrictWriteKeys: s.cfg.StrictWriteKeys, TrustedProxies: s.cfg.TrustedProxies, Rejections: rejectTap{s}, Accepted: s.tapAccepted, Metrics: s.metrics,
 		}); err != nil {
 			return err
 		}
