@@ -56,6 +56,9 @@ func TestObjects(t *testing.T) {
 		}
 	}
 	look()
+	if n := seen(t, s, "admitted", 6); n != 6 || seen(t, s, "accepted", 6) != 6 {
+		t.Errorf("%d were counted as admitted", n)
+	}
 	stop()
 
 	s, base, _ = running(t, onDisk(dir))

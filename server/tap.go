@@ -93,6 +93,9 @@ func (s *Server) slug(number uint32) string {
 	return ""
 }
 
+// isSent reports whether a record is what somebody has sent.
+func isSent(h *event.Head) bool { return h.Kind == event.KindEvent || h.Kind == event.KindObject }
+
 // itemOf fills in what a head tells.
 func itemOf(h *event.Head, space string) inspect.Item {
 	item := inspect.Item{
@@ -102,6 +105,9 @@ func itemOf(h *event.Head, space string) inspect.Item {
 	item.IDs = append(item.IDs, h.ID.String())
 	for _, id := range h.IDs {
 		item.IDs = append(item.IDs, id.Value)
+	}
+	if h.Kind == event.KindObject {
+		item.Type, item.Name = "object", h.Name
 	}
 	if len(h.IDs) > 0 {
 		item.Who = h.IDs[0].Type + ":" + h.IDs[0].Value
@@ -169,7 +175,7 @@ func (s *Server) tapCommitted(done pipeline.Committed) {
 	s.observer.Nudge()
 	c := &counts{}
 	for _, r := range done.Records {
-		if r.Kind == event.KindEvent {
+		if isSent(&r.Head) {
 			c.add(stageOf(r.Verdict.Code), r.Head.Source, "")
 		}
 	}
@@ -186,13 +192,17 @@ func (s *Server) tapCommitted(done pipeline.Committed) {
 	slug := s.slug(done.Space)
 	var items []inspect.Item
 	for _, r := range tail(watched, done.Records) {
-		if r.Kind != event.KindEvent {
+		if !isSent(&r.Head) {
 			continue
 		}
 		item := itemOf(&r.Head, slug)
 		item.Stage, item.Profile, item.Detail = stageOf(r.Verdict.Code), r.Profile.String(), r.Verdict.Reason
-		if watched && r.Event != nil {
+		switch {
+		case !watched:
+		case r.Event != nil:
 			item.Body = append([]byte(nil), r.Event.Body...)
+		case r.Object != nil:
+			item.Body = append([]byte(nil), r.Object...)
 		}
 		items = append(items, item)
 	}
