@@ -68,7 +68,7 @@ type web struct {
 
 func newWeb(t *testing.T) *web {
 	t.Helper()
-	w := &web{house: &sdkHouse{sink: &script.Receiver{}, sources: map[string]string{}}, browser: startChromium(t)}
+	w := &web{house: &sdkHouse{sink: &script.Receiver{}, sources: map[string]string{}, http: http.DefaultClient}, browser: startChromium(t)}
 	t.Logf("Chromium %s", w.browser.version)
 	sink := httptest.NewServer(w.house.sink)
 	t.Cleanup(sink.Close)
