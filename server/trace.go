@@ -30,6 +30,11 @@ const (
 type tracer struct {
 	s          *Server
 	quarantine *trackingplan.Reader
+	step       uint64 // records that one step of a scan looks at
+}
+
+func (s *Server) tracer() tracer {
+	return tracer{s: s, quarantine: trackingplan.NewReader(s.db), step: traceStep}
 }
 
 // spot is a record's place.
@@ -167,7 +172,7 @@ func (t tracer) scan(ctx context.Context, q *api.TraceQuery) (where spot, found 
 			far.Left += uint64(before)
 			continue
 		}
-		from := before - min(before, commitlog.Offset(traceStep-far.Looked))
+		from := before - min(before, commitlog.Offset(t.step-far.Looked))
 		where.space = sp
 		_, err := t.s.archive.Heads(ctx, sp.number, from, before, 1<<40, func(at commitlog.Offset, h *event.Head) bool {
 			if is(h) {
@@ -179,7 +184,7 @@ func (t tracer) scan(ctx context.Context, q *api.TraceQuery) (where spot, found 
 			return where, found, nil, err
 		}
 		far.Looked += uint64(before - from)
-		if full = far.Looked == traceStep; full {
+		if full = far.Looked == t.step; full {
 			far.Left, far.Next = uint64(from), fmt.Sprintf("%d.%d", sp.number, from)
 		}
 	}
