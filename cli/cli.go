@@ -53,6 +53,7 @@ type commands struct {
 	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
 	Snippet  snippetCommand  `cmd:"" help:"Print what a web page needs to send events."`
+	OAuth    oauthCommand    `cmd:"" name:"oauth" help:"Keep the applications that get access tokens."`
 	Apply    applyCommand    `cmd:"" help:"Change the workspace into what a file says."`
 	Export   exportCommand   `cmd:"" help:"Write the workspace as a file."`
 	Test     testCommand     `cmd:"" help:"Run scripts that say what must happen."`
