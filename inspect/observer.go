@@ -122,19 +122,23 @@ func (o *Observer) Nudge() {
 // Run observes until ctx ends, which is no error. A store that fails is tried
 // again.
 func (o *Observer) Run(ctx context.Context) error {
-	swept := time.Time{}
+	due := o.cfg.Clock.Now() // of the next removal of what is too old
 	for {
 		var done chan struct{}
+		reached, stop := o.cfg.Clock.Until(due)
 		select {
 		case <-ctx.Done():
+			stop()
 			return nil
 		case <-o.nudge:
 		case done = <-o.flush:
+		case <-reached:
 		}
+		stop()
 		err := o.catchUp(ctx)
-		if now := o.cfg.Clock.Now(); err == nil && now.Sub(swept) >= sweepEvery {
+		if now := o.cfg.Clock.Now(); err == nil && !now.Before(due) {
 			if err = o.sweep(ctx, now); err == nil {
-				swept = now
+				due = now.Add(sweepEvery)
 			}
 		}
 		if done != nil {

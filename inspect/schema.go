@@ -233,3 +233,27 @@ func Merge(a, b []PropertySeen) []PropertySeen {
 	})
 	return a
 }
+
+// LeftOut returns, of the sources with calls that were left out, how many: of
+// events that are not known by name, and of app versions that are not.
+func (s *Schema) LeftOut(ctx context.Context) (map[string]SourceSeen, error) {
+	all := map[string]SourceSeen{}
+	err := s.db.View(ctx, func(r kv.Reader) error {
+		stem := registryStem()
+		for pair, err := range r.Scan(kv.Prefix(stem)) {
+			if err != nil {
+				return err
+			}
+			parts := kv.PartsAfter(pair.Key, stem)
+			known, err := decodeRegistered(pair.Value)
+			if err != nil {
+				return err
+			}
+			if known.eventsLeft+known.versionLeft > 0 {
+				all[parts.String()] = SourceSeen{EventsLeftOut: known.eventsLeft, VersionsLeftOut: known.versionLeft}
+			}
+		}
+		return nil
+	})
+	return all, err
+}

@@ -89,6 +89,13 @@ func (i infos) Collect(out chan<- prometheus.Metric) {
 		x := &snap.Destinations[n]
 		out <- prometheus.MustNewConstMetric(destination, prometheus.GaugeValue, 1, x.ID, x.Slug, x.Name, x.MetadataID)
 	}
+	if left, err := inspect.NewSchema(i.s.db).LeftOut(context.Background()); err == nil {
+		desc := prometheus.NewDesc("kith_schema_left_out_calls_total", "Calls whose event, or app version, is not told apart since the source has too many.", []string{"source", "what"}, nil)
+		for source, n := range left {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n.EventsLeftOut), source, "event")
+			out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n.VersionsLeftOut), source, "appVersion")
+		}
+	}
 	if i.s.observer == nil {
 		return
 	}
