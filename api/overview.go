@@ -22,8 +22,11 @@ const tagOverview = "Delivery Overview"
 // Ledger sums up what became of events at destinations; delivery.Delivery has
 // its methods.
 type Ledger interface {
+	// Sums calls fn with how many outputs of a minute had the same outcome.
 	Sums(ctx context.Context, destination string, from, to time.Time, fn func(minute time.Time, o delivery.Outcome, n uint64)) error
+	// SumsByOutput is Sums for each output by itself, with what it is.
 	SumsByOutput(ctx context.Context, destination string, from, to time.Time, fn func(minute time.Time, o delivery.Outcome, output *pipeline.Output)) error
+	// Failures returns the newest failures of each kind.
 	Failures(ctx context.Context, destination string) ([]delivery.Failures, error)
 }
 

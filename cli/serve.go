@@ -38,6 +38,8 @@ type serveCommand struct {
 	ACMECA          string   `name:"acme-ca" group:"tls" placeholder:"FILE" help:"Root certificates (PEM) for reaching --acme-directory, when the system does not know its own."`
 	HTTPRedirect    string   `name:"http-redirect" group:"tls" placeholder:"ADDR" help:"Answer plain http at this address, such as :80, with a redirect to https, and ACME's challenges."`
 
+	LedgerRetention duration `group:"delivery" default:"30d" placeholder:"TIME" help:"How long it is kept what became of each event at each destination: 30d by default. The counts stay."`
+
 	StrictWriteKeys  bool     `group:"collect" help:"Answer 401 to unknown write keys instead of 200."`
 	DedupWindow      duration `group:"collect" default:"30d" placeholder:"TIME" help:"How long a messageId is remembered, so that it counts once: 30d by default, 0 for not at all."`
 	MaxEventBytes    size     `group:"collect" placeholder:"SIZE" help:"One event as sent, 32KB by default, at most 4MB. A larger one is refused by itself."`
@@ -53,6 +55,7 @@ func serveGroups() []kong.Group {
 	return []kong.Group{
 		{Key: "network", Title: "Network:"},
 		{Key: "tls", Title: "TLS (https); give one of --tls-cert, --tls-dev, --acme-domain:"},
+		{Key: "delivery", Title: "Delivery:"},
 		{Key: "collect", Title: "Taking events; a SIZE is a number of bytes, or one with KB, MB or GB (1,024 each):"},
 	}
 }
@@ -74,6 +77,7 @@ func (c *serveCommand) Run(r *run) error {
 // configure puts what the flags say into a configuration.
 func (c *serveCommand) configure(cfg *server.Config) (err error) {
 	cfg.Data, cfg.Listen, cfg.PublicURL = c.Data, c.Listen, c.PublicURL
+	cfg.LedgerRetention = time.Duration(c.LedgerRetention)
 	cfg.StrictWriteKeys, cfg.AdminToken = c.StrictWriteKeys, c.AdminToken
 	cfg.NoSampleValues = c.NoSampleValues
 	for _, role := range c.Roles {

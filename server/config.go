@@ -59,6 +59,9 @@ type Config struct {
 	// instants. Zero means DefaultDedupWindow; below zero, nothing is
 	// remembered and a duplicate counts twice.
 	DedupWindow time.Duration
+	// LedgerRetention is how long delivery keeps what became of each event at
+	// each destination. Zero means 30 days.
+	LedgerRetention time.Duration
 	// TestClock, unless zero, makes the clock stand at that instant until
 	// POST /api/test-clock moves it. Only with a loopback Listen.
 	TestClock time.Time

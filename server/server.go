@@ -147,6 +147,7 @@ func (s *Server) open(ctx context.Context) error {
 			return workspace.UnsealSettings(settings, s.secrets)
 		},
 		Logs: s.resolved, Bodies: s.archive, Logger: s.cfg.Logger, Tap: s.tapDelivery,
+		Limits: delivery.Limits{Ledger: s.cfg.LedgerRetention},
 	})
 	if s.cfg.has(Collect) {
 		if s.collector, err = collect.New(collect.Config{
