@@ -14,7 +14,7 @@ import (
 //
 // Blocks hold a fixed number of outputs, not those of a block of the log: a
 // log that little is written to has blocks of one output, for which a key each
-// would be fifty bytes (docs/decisions/0006-ledger.md).
+// would be fifty bytes (docs/decisions/0007-ledger.md).
 
 // ledgerSpan is how many outputs a block of the ledger is about.
 const ledgerSpan = 1024
