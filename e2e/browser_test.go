@@ -204,18 +204,18 @@ const ready = "await new Promise(done => analytics.ready(done));\n"
 // dropped.
 func (v *visitor) arrived(messages int) []json.RawMessage {
 	v.Helper()
-	// Whatever the page still has to send again, it sends: the proxy sees it.
-	given := map[string]bool{}
+	// What was not answered, the page sends again.
+	answered := map[string]bool{}
 	err := v.until(func() error {
 		for _, p := range v.proxy.requests() {
-			if p.status == http.StatusOK || p.did.resetAfter {
+			if p.status == http.StatusOK {
 				for _, id := range p.messageIDs() {
-					given[id] = true
+					answered[id] = true
 				}
 			}
 		}
-		if len(given) < messages {
-			return fmt.Errorf("the server was given %d messages, want %d", len(given), messages)
+		if len(answered) < messages {
+			return fmt.Errorf("%d messages were answered, want %d", len(answered), messages)
 		}
 		return nil
 	})

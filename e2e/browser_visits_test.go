@@ -16,7 +16,9 @@ func visits() []browsing {
 		{name: "standard", does: standard},
 		{name: "standard-https", tls: true, does: standard},
 		{name: "batching", does: batching},
-		{name: "unload", does: unload},
+		{name: "unload", does: func(v *visitor) { unload(v, func() { v.goTo("/bare") }) }},
+		{name: "closed", does: func(v *visitor) { unload(v, v.shut) }},
+		{name: "offline", does: withoutNetwork},
 		{name: "kept-over-pages", does: keptOverPages},
 		{name: "consent", does: consent},
 		{name: "policy", does: policy},
@@ -148,7 +150,7 @@ func batching(v *visitor) {
 
 // unload leaves the page with a batch that has not been sent: the browser sends
 // it on the way.
-func unload(v *visitor) {
+func unload(v *visitor, leave func()) {
 	v.goTo("/wait")
 	v.run(v.load(inBatches(600_000))+`
 		analytics.track('Added');
@@ -156,11 +158,34 @@ func unload(v *visitor) {
 	if n := len(v.proxy.requests()); n > 0 {
 		v.Errorf("%d requests were sent while the page was there", n)
 	}
-	v.goTo("/bare")
+	leave()
 	list := v.arrived(3)
 	v.want(v.one(list, "track", "Left"), "context.page.path", "/wait")
 	v.one(list, "track", "Added")
 	v.one(list, "page", "")
+}
+
+// withoutNetwork calls while the network is away; once it is back all of it is
+// sent.
+func withoutNetwork(v *visitor) {
+	v.goTo("/")
+	v.run(ready, nil)
+	v.arrived(1)
+	v.offline(true)
+	v.run(`for (let n = 0; n < 5; n++) analytics.track('Counted', {n});`, nil)
+	if n := len(v.proxy.requests()); n != 1 {
+		v.Errorf("%d requests came without a network", n-1)
+	}
+	v.offline(false)
+	numbers := map[int64]bool{}
+	for _, e := range v.arrived(6) {
+		if gjson.GetBytes(e, "event").String() == "Counted" {
+			numbers[gjson.GetBytes(e, "properties.n").Int()] = true
+		}
+	}
+	if len(numbers) != 5 {
+		v.Errorf("of 5 numbers arrived %v", numbers)
+	}
 }
 
 // keptOverPages leaves the page while the server does not answer: what was not

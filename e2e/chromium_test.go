@@ -228,6 +228,18 @@ func (p *tab) run(code string, out any) {
 	p.do(map[string]any{"op": "run", "code": code}, out)
 }
 
+// offline takes the network away, or gives it back.
+func (p *tab) offline(offline bool) {
+	p.t.Helper()
+	p.do(map[string]any{"op": "offline", "offline": offline}, nil)
+}
+
+// shut closes the page. What it has asked for and said is still known.
+func (p *tab) shut() {
+	p.t.Helper()
+	p.do(map[string]any{"op": "shut"}, nil)
+}
+
 // asked is a request of a page.
 type asked struct{ Method, URL string }
 

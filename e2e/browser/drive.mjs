@@ -34,6 +34,13 @@ const ops = {
   },
   // run runs the body of an async function in the page and returns its value.
   run: ({ page, code }) => pages.get(page).tab.evaluate(`(async () => { ${code} })()`),
+  offline: async ({ page, offline }) => pages.get(page).context.setOffline(offline),
+  // shut closes the page as a person does; its profile stays.
+  async shut({ page }) {
+    const closed = pages.get(page).tab.waitForEvent('close')
+    await pages.get(page).tab.close({ runBeforeUnload: true })
+    await closed
+  },
   requests: async ({ page }) => pages.get(page).requests,
   console: async ({ page }) => pages.get(page).console,
   async close({ page }) {
