@@ -147,7 +147,7 @@ func (c *Client) send(ctx context.Context, method, path string, allow auth, in a
 		}
 		var unknown *tls.CertificateVerificationError
 		if errors.As(err, &unknown) {
-			return nil, fault.New(fault.Denied, "the certificate of %s is not trusted: name its authority with --ca or KITH_CA (%w)", c.base, err)
+			return nil, fault.New(fault.Unavailable, "the certificate of %s is not trusted: name its authority with --ca or KITH_CA (%w)", c.base, err)
 		}
 		return nil, fault.New(fault.Unavailable, "no server answers at %s: start one with \"kith serve\", or name it with --server or KITH_URL (%w)", c.base, err)
 	}
