@@ -253,10 +253,13 @@ func encodeCursor(next commitlog.Offset) kv.Value {
 	return kv.Value{cursorFormat}.Uvarint(uint64(next))
 }
 
-// catchUp counts what the loops have passed, chunk by chunk.
+// catchUp counts what the loops have passed, chunk by chunk. When there is much
+// it rests after each chunk for as long as that took: what is behind may wait,
+// what goes on beside it may not.
 func (o *Observer) catchUp(ctx context.Context) error {
 	for _, space := range o.cfg.Spaces() {
 		for {
+			began := o.cfg.Pace.Now()
 			more, err := o.chunk(ctx, space)
 			if err != nil {
 				o.forget(space)
@@ -265,6 +268,13 @@ func (o *Observer) catchUp(ctx context.Context) error {
 			if !more {
 				break
 			}
+			now := o.cfg.Pace.Now()
+			rested, stop := o.cfg.Pace.Until(now.Add(now.Sub(began)))
+			select {
+			case <-rested:
+			case <-ctx.Done():
+			}
+			stop()
 		}
 	}
 	return nil
