@@ -127,7 +127,7 @@ func TestComposedRequests(t *testing.T) {
 	for _, f := range files {
 		slugs = append(slugs, strings.TrimSuffix(filepath.Base(f), ".txt"))
 	}
-	h := newSDKHouse(t, slugs)
+	h := newSDKHouse(t, slugs, nil)
 	for i, f := range files {
 		t.Run(slugs[i], func(t *testing.T) {
 			c := readComposed(t, f, slugs[i])

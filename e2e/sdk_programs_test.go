@@ -45,18 +45,9 @@ func sdks() []sdk {
 				return exec.Command("sdk/rust/build/target/debug/driver")
 			},
 		},
-		{
-			name: "kotlin", library: "analytics-kotlin", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
-			https: "must", settings: "/v1/projects/WRITE_KEY/settings",
-			differs: map[string]string{
-				// It makes the anonymous id itself.
-				"identify anonymousId": "*", "track anonymousId": "*", "screen anonymousId": "*", "group anonymousId": "*",
-				// Its alias is from the user it knows.
-				"alias userId": "PERSON-new", "alias previousId": "PERSON",
-			},
-			tool: "java", folder: "kotlin",
-			command: func(t *testing.T) *exec.Cmd { return jvm(t, "kotlin") },
-		},
+		kotlin("kotlin", ""),
+		// The settings switch on an engine for retries, with X-Retry-Count.
+		kotlin("kotlin-httpconfig", "{backoffConfig: {baseBackoffInterval: 0.1}}"),
 		{
 			name: "react-native", https: "can", library: "analytics-react-native", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
 			counts: true, settings: "/v1/projects/WRITE_KEY/settings",
@@ -90,14 +81,30 @@ func built(t *testing.T, dir, name string, args ...string) {
 	}
 }
 
-// jvm runs the Driver.java of an SDK, from its source.
+// jvm runs the Driver.java of an SDK, which e2e/sdk/install has compiled.
 func jvm(t *testing.T, name string) *exec.Cmd {
 	t.Helper()
 	classpath, err := os.ReadFile("sdk/" + name + "/build/classpath")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("java", "-XX:TieredStopAtLevel=1", "sdk/"+name+"/Driver.java")
-	cmd.Env = append(os.Environ(), "CLASSPATH="+string(classpath))
+	cmd := exec.Command("java", "-XX:TieredStopAtLevel=1", "Driver")
+	cmd.Env = append(os.Environ(), "CLASSPATH=sdk/"+name+"/build/classes"+string(os.PathListSeparator)+string(classpath))
 	return cmd
+}
+
+// kotlin is the program of the Kotlin SDK on the JVM.
+func kotlin(name, httpConfig string) sdk {
+	return sdk{
+		name: name, library: "analytics-kotlin", calls: []string{"identify", "track", "screen", "group", "alias"}, paths: []string{"/v1/b"},
+		https: "must", settings: "/v1/projects/WRITE_KEY/settings", httpConfig: httpConfig, counts: httpConfig != "",
+		differs: map[string]string{
+			// It makes the anonymous id itself.
+			"identify anonymousId": "*", "track anonymousId": "*", "screen anonymousId": "*", "group anonymousId": "*",
+			// Its alias is from the user it knows.
+			"alias userId": "PERSON-new", "alias previousId": "PERSON",
+		},
+		tool: "java", folder: "kotlin",
+		command: func(t *testing.T) *exec.Cmd { return jvm(t, "kotlin") },
+	}
 }

@@ -53,6 +53,8 @@ type sdk struct {
 	https string
 	// slow tells that it waits long before it tries again.
 	slow bool
+	// httpConfig is published in the settings of its sources (YAML).
+	httpConfig string
 	// settings is the path at which it asks for its settings, with WRITE_KEY
 	// for the key.
 	settings string
@@ -86,12 +88,16 @@ func sdkCalls() map[string]string {
 func TestSDKs(t *testing.T) {
 	t.Parallel()
 	var slugs []string
+	tracking := map[string]string{}
 	for _, s := range sdks() {
 		for _, mode := range s.modes() {
 			slugs = append(slugs, s.name+"-"+mode)
+			if s.httpConfig != "" {
+				tracking[s.name+"-"+mode] = "httpConfig: " + s.httpConfig
+			}
 		}
 	}
-	plain, secure := newSDKHouse(t, slugs), newSDKHouse(t, slugs, "--tls-dev")
+	plain, secure := newSDKHouse(t, slugs, tracking), newSDKHouse(t, slugs, tracking, "--tls-dev")
 	slots := make(chan struct{}, sdkAtOnce)
 	var running sync.WaitGroup
 	for _, s := range sdks() {
@@ -160,7 +166,7 @@ func lackSDK(tool, folder string) error {
 }
 
 // sdkHouse is a server with a source and a webhook for each of some slugs. The
-// write key of a source is its slug and "-key".
+// write key of a source is its slug and "-key"; tracking says more of some (YAML).
 type sdkHouse struct {
 	process   *process
 	sink      *script.Receiver
@@ -169,7 +175,7 @@ type sdkHouse struct {
 	http      *http.Client      // that trusts it
 }
 
-func newSDKHouse(t *testing.T, slugs []string, args ...string) *sdkHouse {
+func newSDKHouse(t *testing.T, slugs []string, tracking map[string]string, args ...string) *sdkHouse {
 	t.Helper()
 	h := &sdkHouse{sink: &script.Receiver{}, sources: map[string]string{}, http: http.DefaultClient}
 	web := httptest.NewServer(h.sink)
@@ -199,7 +205,7 @@ func newSDKHouse(t *testing.T, slugs []string, args ...string) *sdkHouse {
 
 	var sources, destinations strings.Builder
 	for _, slug := range slugs {
-		fmt.Fprintf(&sources, "  - {slug: %s, name: %s, writeKeys: [%s-key]}\n", slug, slug, slug)
+		fmt.Fprintf(&sources, "  - {slug: %s, name: %s, writeKeys: [%s-key], tracking: {%s}}\n", slug, slug, slug, tracking[slug])
 		fmt.Fprintf(&destinations, "  - {slug: %s, name: %s, metadataId: webhook, source: %s, settings: {url: %q}}\n", slug, slug, slug, web.URL+"/"+slug)
 	}
 	file := filepath.Join(dir, "workspace.yaml")
@@ -255,15 +261,15 @@ func (h *sdkHouse) run(t *testing.T, s sdk, mode string) {
 	if s.settings != "" && proxy != nil {
 		wantSettings(t, proxy, strings.Replace(s.settings, "WRITE_KEY", slug+"-key", 1))
 	}
-	copies := -1 // not known
+	messages, copies := len(s.calls)+sdkTracks, -1
 	if mode == "retry" {
 		copies = wantRetries(t, s, proxy, len(troubles))
 	}
 	if t.Failed() {
 		return // what is wrong already will not settle
 	}
-	delivered := h.settled(t, slug, len(s.calls)+sdkTracks, copies)
-	wantOnce(t, delivered, len(s.calls)+sdkTracks)
+	delivered := h.settled(t, slug, messages, copies)
+	wantOnce(t, delivered, messages)
 	for _, kind := range s.calls {
 		wantCall(t, s, kind, slug, delivered, began)
 	}
@@ -400,11 +406,21 @@ func events(p passed) int {
 	return 1
 }
 
-// settled waits until a source has nothing under way, and holds what was
-// counted of it to account: of the copies that came (if that is known), each
-// message was admitted and delivered once, and the rest were dropped. It
-// returns what was delivered.
+// settled is account for copies of messages that were all accepted; -1 is as
+// many copies as messages.
 func (h *sdkHouse) settled(t *testing.T, slug string, messages, copies int) []json.RawMessage {
+	t.Helper()
+	if copies < 0 {
+		copies = messages
+	}
+	return h.account(t, slug, map[string]int{"accepted": copies, "admitted": messages, "duplicate": copies - messages})
+}
+
+// account waits until a source has nothing under way, and holds what was
+// counted of it to account: by stage, how many copies of events were accepted
+// and rejected, how many of them were admitted or dropped as duplicates. What
+// was admitted was delivered once; that is returned.
+func (h *sdkHouse) account(t *testing.T, slug string, want map[string]int) []json.RawMessage {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -425,20 +441,13 @@ func (h *sdkHouse) settled(t *testing.T, slug string, messages, copies int) []js
 		if err != nil {
 			return err
 		}
-		if copies < 0 {
-			copies = messages
-		}
-		want := map[string]int{"accepted": copies, "admitted": messages}
-		if copies > messages {
-			want["duplicate"] = copies - messages
-		}
 		for _, stage := range []string{"accepted", "rejected", "admitted", "duplicate", "blocked"} {
 			if seen[stage] != want[stage] {
 				return fmt.Errorf("counted at its stages %v, want %v", seen, want)
 			}
 		}
-		if n := len(h.sink.Delivered(slug)); n != messages {
-			return fmt.Errorf("%d messages were delivered, want %d", n, messages)
+		if n := len(h.sink.Delivered(slug)); n != want["admitted"] {
+			return fmt.Errorf("%d messages were delivered, want %d", n, want["admitted"])
 		}
 		return nil
 	})

@@ -2,14 +2,10 @@
 // What it is to do comes in the environment: ENDPOINT, WRITE_KEY, PERSON, COUNT,
 // and MODE, basic or retry (small batches). It ends with status 1 if the SDK
 // gave anything up.
-import { readFileSync } from 'node:fs'
 import { Analytics } from '@segment/analytics-node'
 
-const { ENDPOINT, WRITE_KEY, PERSON, COUNT, MODE, OAUTH_SERVER, OAUTH_KEY_FILE, OAUTH_CLIENT_ID, OAUTH_KEY_ID } = process.env
-const oauthSettings = OAUTH_SERVER && {
-  authServer: OAUTH_SERVER, clientId: OAUTH_CLIENT_ID, clientKey: readFileSync(OAUTH_KEY_FILE, 'utf8'), keyId: OAUTH_KEY_ID,
-}
-const analytics = new Analytics({ host: ENDPOINT, writeKey: WRITE_KEY, flushAt: MODE === 'retry' ? 10 : 15, maxRetries: 10, oauthSettings })
+const { ENDPOINT, WRITE_KEY, PERSON, COUNT, MODE } = process.env
+const analytics = new Analytics({ host: ENDPOINT, writeKey: WRITE_KEY, flushAt: MODE === 'retry' ? 10 : 15, maxRetries: 10 })
 const failures = []
 analytics.on('error', e => failures.push(e.reason ?? e.code))
 

@@ -14,14 +14,8 @@ from segment.analytics.client import Client
 person = os.environ["PERSON"]
 retry = os.environ["MODE"] == "retry"
 failures = []
-options = {}
-if "OAUTH_SERVER" in os.environ:
-    with open(os.environ["OAUTH_KEY_FILE"]) as key:
-        options = dict(oauth_client_id=os.environ["OAUTH_CLIENT_ID"], oauth_client_key=key.read(),
-                       oauth_key_id=os.environ["OAUTH_KEY_ID"], oauth_auth_server=os.environ["OAUTH_SERVER"])
-
 analytics = Client(os.environ["WRITE_KEY"], host=os.environ["ENDPOINT"], on_error=lambda error, items: failures.append(error),
-                   gzip=retry, upload_size=10 if retry else 100, upload_interval=0.1, **options)
+                   gzip=retry, upload_size=10 if retry else 100, upload_interval=0.1)
 
 ids = dict(user_id=person, anonymous_id=person + "-browser")
 analytics.identify(**ids, traits={"email": person + "@example.com", "plan": "gold", "visits": 3})
