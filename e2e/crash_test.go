@@ -113,6 +113,7 @@ func TestCrash(t *testing.T) {
 	}
 	t.Logf("%d crashes, %d requests and %d messages acknowledged", crashes, acks.Load(), sent)
 	h.settle(sink, writers)
+	h.account(writers)
 	if err := h.process.stop(); err != nil {
 		t.Error(err)
 	}
