@@ -4,6 +4,8 @@
 //
 // A scenario is a testscript file. It starts the server with "serve" and takes
 // its steps with "kith test --server", in the language of docs/scripts.md;
-// scenario_test.go lists the commands it has besides. The package has no code
-// but tests, and keeps no keys.
+// scenario_test.go lists the commands it has besides. Folder sdk has a small
+// program for each of Segment's SDKs (sdk_test.go says what it must do), and the
+// requests of those that cannot be run here (composed_test.go). The package has
+// no code but tests, and keeps no keys.
 package e2e
