@@ -43,6 +43,8 @@ type Config struct {
 	// messageId came less than this before is a duplicate. Below a millisecond
 	// dedup is off: every record counts, nothing is written down, and
 	// FindMessage finds only what was written down before.
+	// A loop that rebuilds takes verdicts as they are stored and leaves this
+	// zero.
 	DedupWindow time.Duration
 	// Tap sees what a batch did, after its commit. It must be quick.
 	Tap func(Committed)
