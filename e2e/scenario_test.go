@@ -37,6 +37,8 @@ import (
 //	field FILE PATH VALUE a JSON file has that value at a gjson path; FILE may be
 //	                      stdout
 //	deadletters SLUG N    waits until the destination has N dead letters
+//	traces N              traces every message that the debuggers show, N or more:
+//	                      each has an outcome in every stage and at every destination
 //	resend SLUG N         sends the destination's dead letters again, N of them
 //
 // and the condition [node]. KITH_NODE and KITH_DEMO_NODE are the folders of the
@@ -75,6 +77,7 @@ func TestScenarios(t *testing.T) {
 			"serve": command((*scenario).serve), "crash": command((*scenario).crash), "stop": command((*scenario).stop),
 			"sink": command((*scenario).startSink), "received": command((*scenario).received), "ordered": command((*scenario).ordered),
 			"field":   command((*scenario).field),
+			"traces":  command((*scenario).traces),
 			"answers": command((*scenario).answers), "deadletters": command((*scenario).deadLetters), "resend": command((*scenario).resend),
 		},
 	})
