@@ -248,8 +248,8 @@ func (a *API) propertySamples(ctx context.Context, in *propertySamplesInput) (sa
 
 type spaceTrait struct {
 	Trait      string   `json:"trait"`
-	Type       string   `json:"type" enum:"AUDIENCE,COMPUTED,CUSTOM,SQL" doc:"CUSTOM: it came with events"`
-	LastSeenAt string   `json:"lastSeenAt"`
+	Type       string   `json:"type" enum:"AUDIENCE,COMPUTED,CUSTOM,SQL" doc:"CUSTOM: it came with events; AUDIENCE: Kith computes it"`
+	LastSeenAt string   `json:"lastSeenAt" doc:"Of an audience: when its definition was last changed"`
 	Samples    []string `json:"samples,omitempty"`
 
 	seen time.Time
@@ -295,10 +295,26 @@ func (a *API) spaceTraits(ctx context.Context, in *spaceTraitsInput) (out spaceT
 	list := each(found, func(p *inspect.PropertySeen) spaceTrait {
 		return spaceTrait{Trait: p.Path, Type: "CUSTOM", LastSeenAt: when(p.Last), Samples: p.Samples, seen: p.Last}
 	})
+	if in.Collection != event.Accounts {
+		list = append(list, a.audienceTraits(in.SpaceID)...)
+	}
 	out.Traits, out.Pagination, err = ordered(&in.Listing, "trait", list, func(t *spaceTrait) string { return t.Trait },
-		func(*spaceTrait) string { return "" },
+		func(t *spaceTrait) string { return t.Type },
 		func(t *spaceTrait) time.Time { return t.seen })
 	return out, err
+}
+
+// audienceTraits returns the audiences of a space, which are traits of their
+// members.
+func (a *API) audienceTraits(spaceID string) (list []spaceTrait) {
+	snap := a.cfg.Workspace.Current()
+	space := snap.Space(spaceID)
+	for i := range snap.Audiences {
+		if x := &snap.Audiences[i]; space != nil && x.SpaceID == space.ID {
+			list = append(list, spaceTrait{Trait: x.Key, Type: "AUDIENCE", LastSeenAt: when(x.UpdatedAt), seen: x.UpdatedAt})
+		}
+	}
+	return list
 }
 
 type traitSamplesInput struct {

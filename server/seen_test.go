@@ -99,7 +99,7 @@ func TestWhatComesIsSeen(t *testing.T) {
 	if events := told(t, c, "/spaces/default/events?pagination[count]=1&search=booking"); at(events["events"], 0, "name") != "Booking Completed" || at(events["pagination"], "totalEntries") != "1" {
 		t.Errorf("events of the space: %v", events)
 	}
-	if traits := told(t, c, "/spaces/default/traits?includeSampleValues=true")["traits"]; at(traits, 0, "trait") != "age" || at(traits, 0, "samples", 0) != "36" || at(traits, 1, "trait") != "email" {
+	if traits := told(t, c, "/spaces/default/traits?includeSampleValues=true")["traits"]; at(traits, 0, "trait") != "age" || at(traits, 0, "samples", 0) != "36" || at(traits, 1, "type") != "AUDIENCE" || at(traits, 2, "trait") != "email" {
 		t.Errorf("traits: %v", traits)
 	}
 	if got := told(t, c, "/spaces/default/traits/email/sample-values"); fmt.Sprint(got["sampleValues"]) != "[ada@example.com]" {
