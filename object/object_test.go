@@ -161,6 +161,61 @@ func TestLargeObject(t *testing.T) {
 	}
 }
 
+// A batch that touches more than memory should hold ends the transaction where
+// it is, and nothing is read ahead of that.
+func TestManyLargeObjectsEndTheTransaction(t *testing.T) {
+	w := newWorld(t)
+	large := fmt.Sprintf(`{"p":%q}`, strings.Repeat("x", object.MaxBytes-100))
+	const n = 40
+	var touch []*pipeline.Record
+	for i := range n {
+		id := fmt.Sprint(i)
+		w.pass(true, w.record("s", "rooms", id, large))
+		touch = append(touch, w.record("s", "rooms", id, `{"q":1}`))
+	}
+	rounds := 0
+	for rest := touch; len(rest) > 0; rounds++ {
+		stage := object.New()
+		err := w.db.Update(context.Background(), "loop/1/1", kv.Durable, func(tx kv.Tx) error {
+			b := &pipeline.Batch{Tx: tx, Space: 1, Epoch: 1, Live: true}
+			ahead := 0
+			for _, r := range rest {
+				values, err := tx.GetMany(stage.Keys(b, r))
+				if err != nil {
+					return err
+				}
+				for _, v := range values {
+					ahead += len(v)
+				}
+			}
+			if ahead > object.MaxBytes {
+				t.Errorf("%d bytes are read ahead", ahead)
+			}
+			p, err := stage.Begin(b)
+			if err != nil {
+				return err
+			}
+			for len(rest) > 0 && !b.Full {
+				if err := p.Handle(rest[0]); err != nil {
+					return err
+				}
+				rest = rest[1:]
+			}
+			return p.Finish()
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rounds < 3 || rounds > 4 { // 40 MiB, 16 a round
+		t.Errorf("%d transactions", rounds)
+	}
+	list, _, err := w.read.Objects(context.Background(), 1, "s", "rooms", "", 10)
+	if err != nil || len(list) == 0 || !strings.HasSuffix(string(list[0].Properties), `,"q":1}`) {
+		t.Errorf("%d objects, %v", len(list), err)
+	}
+}
+
 // However the records are cut into batches, an object has the newest of each
 // property.
 func TestObjectsAgainstMap(t *testing.T) {

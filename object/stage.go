@@ -14,6 +14,10 @@ import (
 // JSON. A record that would make them larger is dropped, with that reason.
 const MaxBytes = 1 << 20
 
+// maxHeld is about how many bytes of objects one transaction holds. A small
+// file may touch thousands of large objects.
+const maxHeld = 16 << 20
+
 // Stage is the room's door in the row: a pipeline.Stage and Reader.
 type Stage struct{}
 
@@ -23,15 +27,13 @@ func New() *Stage { return &Stage{} }
 // Name returns "object".
 func (s *Stage) Name() string { return "object" }
 
-// Keys names what a record's object is kept under.
+// Keys names what a record's collection is kept under. Objects are not read
+// ahead: all those of a batch would be in memory at once.
 func (s *Stage) Keys(b *pipeline.Batch, r *pipeline.Record) [][]byte {
 	if r.Kind != event.KindObject {
 		return nil
 	}
-	return [][]byte{
-		objectStem(b.Space, r.Head.Source, r.Name).String(idOf(r)),
-		countStem(b.Space, r.Head.Source).String(r.Name),
-	}
+	return [][]byte{countStem(b.Space, r.Head.Source).String(r.Name)}
 }
 
 func idOf(r *pipeline.Record) string { return gjson.GetBytes(r.Object, "id").Str }
@@ -47,6 +49,7 @@ type pass struct {
 	objects map[string]*state
 	tallies map[string]*tally
 	changed []change
+	held    int // bytes of objects, about
 }
 
 // change is a value that is written when the batch is through.
@@ -85,6 +88,7 @@ func (p *pass) Handle(r *pipeline.Record) error {
 		s.first, s.firstAt = r.Offset, r.At
 		t.objects++
 	}
+	p.hold(len(properties) - len(s.properties))
 	s.last, s.lastAt, s.properties = r.Offset, r.At, properties
 	t.lastAt = r.At
 	if !s.changed {
@@ -117,7 +121,14 @@ func (p *pass) object(key kv.Key) (*state, error) {
 		p.objects = map[string]*state{}
 	}
 	p.objects[string(key)] = s
+	p.hold(len(key) + len(value))
 	return s, nil
+}
+
+func (p *pass) hold(bytes int) {
+	if p.held += bytes; p.held > maxHeld {
+		p.batch.Full = true
+	}
 }
 
 func (p *pass) tally(key kv.Key) (*tally, error) {

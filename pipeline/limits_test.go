@@ -109,6 +109,30 @@ func TestMoreThanATransactionTakes(t *testing.T) {
 	}
 }
 
+// TestStageEndsTheTransaction has a stage that holds no more than three records
+// at a time.
+func TestStageEndsTheTransaction(t *testing.T) {
+	w := newWorld(t, memkv.New(), start)
+	last := w.send(numbered("m%d", 100)...)
+	held := map[*pipeline.Batch]int{}
+	w.run(echo{}, stage{handle: func(b *pipeline.Batch, _ *pipeline.Record) error {
+		held[b]++
+		b.Full = held[b] == 3
+		return nil
+	}})
+	w.passed(last)
+	w.stop()
+	all := 0
+	for _, n := range held {
+		if all += n; n > 3 {
+			t.Errorf("%d records in a transaction", n)
+		}
+	}
+	if n := w.count(); n != 100 || all != 100 {
+		t.Errorf("counted %d events and handled %d, want 100", n, all)
+	}
+}
+
 // TestBatchesAreBounded sends events that pack a thousandfold.
 func TestBatchesAreBounded(t *testing.T) {
 	w := newWorld(t, memkv.New(), start)

@@ -67,6 +67,9 @@ type Batch struct {
 	// Resolved is where the batch's first output will stand in the resolved
 	// log.
 	Resolved commitlog.Offset
+	// Full ends the transaction behind the record at hand: a stage sets it when
+	// it holds as much in memory as it should. The records behind it come next.
+	Full bool
 
 	outputs []Output
 	emitted int // bytes of outputs, about

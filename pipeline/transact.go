@@ -163,6 +163,9 @@ func (l *Loop) begin(tx kv.Tx, records []*Record) (*transaction, error) {
 // has done its share.
 func (t *transaction) lead(records []*Record) (int, error) {
 	for i, r := range records {
+		if t.batch.Full {
+			return i, nil
+		}
 		r.At = max(t.pos.At, r.Stamped)
 		r.Time = min(r.Time, r.At)
 		r.Verdict, r.Profile, r.Account = Verdict{}, event.ProfileID{}, event.ProfileID{}
