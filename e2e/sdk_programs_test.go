@@ -26,6 +26,16 @@ func sdks() []sdk {
 			command: program("sdk/python/build/venv/bin/python", "sdk/python/driver.py"),
 		},
 		{
+			// Its write key is in the body alone, and nothing but 200 is success.
+			name: "python-before", https: "can", library: "analytics-python", calls: every, paths: []string{"/v1/batch"},
+			tool: "python3", folder: "python",
+			command: func(*testing.T) *exec.Cmd {
+				cmd := exec.Command("sdk/python/build/venv/bin/python", "sdk/python/driver.py")
+				cmd.Env = append(os.Environ(), "PYTHONPATH="+filepath.FromSlash("sdk/python/build/before"))
+				return cmd
+			},
+		},
+		{
 			name: "go", https: "can", library: "analytics-go", calls: every, paths: []string{"/v1/batch"},
 			differs: map[string]string{"page category": "", "screen category": ""}, // it has none
 			tool:    "go", folder: "go",
