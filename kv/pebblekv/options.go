@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -57,6 +58,9 @@ func (o Options) pebble(stalls *atomic.Uint64) *pebble.Options {
 		LBaseMaxBytes:         256 << 20,
 		MaxOpenFiles:          1000,
 		BytesPerSync:          1 << 20,
+		// A dropped range frees its disk only once it is out of the memory of
+		// pending writes, which a quiet store fills slowly.
+		FlushDelayDeleteRange: 10 * time.Second,
 		CompactionConcurrencyRange: func() (int, int) {
 			return 1, max(1, runtime.GOMAXPROCS(0)/2)
 		},
