@@ -69,7 +69,7 @@ func OpenACME(c ACMEConfig) (*ACME, error) {
 	if c.Roots != "" {
 		text, err := readFile(c.Roots)
 		if err != nil {
-			return nil, &fault.Error{Kind: fault.Invalid, Field: "acme-ca", Err: err}
+			return nil, fault.Field("acme-ca", "%v", err)
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(text) {

@@ -113,11 +113,11 @@ func (f *Files) use(l *loaded) {
 func (f *Files) read() (*loaded, error) {
 	cert, err := readFile(f.cert)
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.Invalid, Field: "tls-cert", Err: err}
+		return nil, fault.Field("tls-cert", "%v", err)
 	}
 	key, err := readFile(f.key)
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.Invalid, Field: "tls-key", Err: err}
+		return nil, fault.Field("tls-key", "%v", err)
 	}
 	return &loaded{cert: cert, key: key}, nil
 }

@@ -67,6 +67,7 @@ func TestExitCodes(t *testing.T) {
 		{"serve --max-batch-events=-1 --data " + t.TempDir(), Wrong, "", "--max-batch-events: -1 is not between"},
 		{"serve --max-body-bytes 16KB --data " + t.TempDir(), Wrong, "", "--max-body-bytes: 16384 is less than the 32768 of one event"},
 		{"serve --tls-cert cert.pem", Wrong, "", "--tls-key: --tls-cert needs"},
+		{"serve --tls-cert /nowhere/c.pem --tls-key /nowhere/k.pem --data " + t.TempDir(), Wrong, "", "--tls-cert: open /nowhere/c.pem: no such file"},
 		{"serve --tls-key key.pem", Wrong, "", "--tls-cert: --tls-key needs"},
 		{"serve --tls-dev --acme-domain events.example.com", Wrong, "", "--tls-cert: give one of"},
 		{"serve --http-redirect :80", Wrong, "", "--http-redirect: there is nothing to redirect to"},
