@@ -116,6 +116,9 @@ func (p Program) Run(ctx context.Context, args []string) (code int) {
 		fmt.Fprintf(p.Stderr, "kith: %v\nTry \"kith --help\".\n", err)
 		return Wrong
 	}
+	if !c.JSON && chosen.Command() != "demo" { // which draws with control characters
+		p.Stdout, p.Stderr = plain{p.Stdout}, plain{p.Stderr}
+	}
 	err = chosen.Run(&run{Program: p, ctx: ctx, json: c.JSON})
 	if err == nil {
 		return Done

@@ -205,7 +205,18 @@ func TestTail(t *testing.T) {
 				t.Errorf("%q is missing in\n%s", want, text)
 			}
 		}
-		line, _, _ := strings.Cut(tail([]string{"admitted"}, "tail", "--json", "--stage", "admitted", "--source", "web"), "\n")
+		// What senders write must not steer the terminal.
+		if err := server.Send(t.Context(), "shop-write-key", "track", json.RawMessage(`{"userId":"u1","event":"Evil\u001b]52;c;eA==\u0007\u202eend","properties":{"x":"\u009b2J`+"\u009b"+`"}}`)); err != nil {
+			t.Fatal(err)
+		}
+		settle(t, server)
+		_, events, _ := kith("", "profile", "user_id:u1")
+		for _, text := range []string{tail([]string{"Evil"}, "tail", "--body", "--stage", "accepted"), events} {
+			if !strings.Contains(text, "Evil\uFFFD]52;c;eA==\uFFFD\uFFFDend") || strings.ContainsAny(text, "\x1b\x07\u009b\u202e") {
+				t.Errorf("shown as %q", text)
+			}
+		}
+		line, _, _ := strings.Cut(tail([]string{"Order Completed"}, "tail", "--json", "--stage", "admitted", "--source", "web"), "\n")
 		var item struct{ Stage, Name string }
 		if err := json.Unmarshal([]byte(line), &item); err != nil || item.Stage != "admitted" || item.Name != "Order Completed" {
 			t.Errorf("%s: %v", line, err)
