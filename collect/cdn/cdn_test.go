@@ -106,7 +106,7 @@ func TestSettingsAnswers(t *testing.T) {
 	url := "http://in.example.com/v1/projects/" + key + "/settings"
 	first := ask(c, "GET", url, "Origin", "https://shop.example.com")
 	for name, want := range map[string]string{
-		"Content-Type": "application/json; charset=utf-8", "Cache-Control": "public, max-age=60", "Access-Control-Allow-Origin": "https://shop.example.com",
+		"Content-Type": "application/json; charset=utf-8", "Cache-Control": "private, max-age=60", "Access-Control-Allow-Origin": "https://shop.example.com",
 		"Access-Control-Allow-Credentials": "true", "Cross-Origin-Resource-Policy": "cross-origin", "Vary": "Origin", "Location": "", "Content-Encoding": "",
 	} {
 		if got := first.Header().Get(name); got != want {
@@ -333,6 +333,22 @@ func built(t *testing.T, c *cdn.CDN) {
 	}
 }
 
+// TestSharedCachesKeepWhatNobodyNamed: files that name a host which a request
+// named are nothing for a cache in front; see also TestScript.
+func TestSharedCachesKeepWhatNobodyNamed(t *testing.T) {
+	public := newCDN(t, house(), func(c *cdn.Config) { c.PublicURL = "https://in.example.com" }).Handler()
+	asked := newCDN(t, house(), func(c *cdn.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} }).Handler()
+	path := "http://in.example.com/v1/projects/" + key + "/settings"
+	w := ask(public, "GET", path, "X-Forwarded-Host", "evil.example.com")
+	if got := w.Header().Get("Cache-Control"); got != "public, max-age=60" || strings.Contains(w.Body.String(), "evil") {
+		t.Errorf("with a public URL: %s, %s", got, w.Body)
+	}
+	w = ask(asked, "GET", path, "X-Forwarded-Host", "evil.example.com")
+	if got := w.Header().Get("Cache-Control"); got != "private, max-age=60" || !strings.Contains(w.Body.String(), "evil") {
+		t.Errorf("without one: %s, %s", got, w.Body)
+	}
+}
+
 // TestScript looks at the real analytics.js.
 func TestScript(t *testing.T) {
 	c := newCDN(t, house(), nil)
@@ -342,7 +358,7 @@ func TestScript(t *testing.T) {
 	for _, name := range []string{"analytics.min.js", "platform/analytics.min.js", "analytics.classic.js", "analytics.min.js.gz"} {
 		w := ask(h, "GET", "http://in.example.com:8080/analytics.js/v1/"+key+"/"+name, "Origin", "https://shop.example.com")
 		if w.Code != 200 || w.Header().Get("Content-Type") != "text/javascript; charset=utf-8" || w.Header().Get("Access-Control-Allow-Origin") == "" ||
-			w.Header().Get("ETag") == "" || w.Header().Get("Cache-Control") != "public, max-age=300" {
+			w.Header().Get("ETag") == "" || w.Header().Get("Cache-Control") != "private, max-age=300" {
 			t.Fatalf("%s: %d %v", name, w.Code, w.Header())
 		}
 		body := w.Body.Bytes()

@@ -145,7 +145,7 @@ func (c *CDN) script(r *http.Request) (*file, *refusal) {
 			c.logger.Error("analytics.js cannot be written", "error", err)
 			return nil, &refusal{http.StatusInternalServerError, "the script cannot be written; the server's log says why"}
 		}
-		f = newFile(typeScript, keepAWhile, text, nil)
+		f = newFile(typeScript, c.shared(keepAWhile), text, nil)
 		// One at a time: who comes while another is being compressed gets it as
 		// it is, and does not wait.
 		if c.library.packing.TryLock() {

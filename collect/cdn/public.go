@@ -38,6 +38,17 @@ func (c *CDN) Base(r *http.Request) string {
 	return scheme + "://" + strings.ToLower(name)
 }
 
+// shared says how long a file that has the base in it may be kept. Where the
+// base is what a request said, only by who asked: with one header that a cache
+// in front does not tell requests apart by, somebody could else have it hand
+// everybody a script that sends to them.
+func (c *CDN) shared(keep string) string {
+	if c.config.PublicURL == "" {
+		return strings.Replace(keep, "public", "private", 1)
+	}
+	return keep
+}
+
 func (c *CDN) trusts(remote string) bool {
 	peer, err := netip.ParseAddrPort(remote)
 	if err != nil {

@@ -36,7 +36,7 @@ func (c *CDN) settings(r *http.Request) (*file, *refusal) {
 	if len(text) >= worthPacking {
 		zipped = pack(text)
 	}
-	f := newFile(typeJSON, keepShortly, text, zipped)
+	f := newFile(typeJSON, c.shared(keepShortly), text, zipped)
 	c.documents.put(snapshot.Number, name, f)
 	return f, nil
 }
