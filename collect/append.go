@@ -170,6 +170,9 @@ func (a *appender) gather() []*submission {
 			return nil
 		}
 		<-a.wake
+		// Requests that are ready to submit go first, and share this group's
+		// fsync. With nobody else about it costs nothing.
+		runtime.Gosched()
 	}
 }
 

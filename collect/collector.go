@@ -115,6 +115,7 @@ type Collector struct {
 	config  Config
 	limits  Limits
 	logger  *slog.Logger
+	debug   bool // the logger takes debug records
 	metrics *metrics
 	random  *source
 	bots    func() *bot.List
@@ -145,6 +146,7 @@ func New(config Config) (*Collector, error) {
 	if c.logger == nil {
 		c.logger = slog.New(slog.DiscardHandler)
 	}
+	c.debug = c.logger.Enabled(context.Background(), slog.LevelDebug)
 	if err := c.limits.complete(); err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type intake struct {
 	// What judge makes.
 	out     []byte // the events' bodies, one behind the other
 	records []event.Record
-	call    call // the event at hand
+	call    *call // the event at hand
 
 	unreadTimestamp, unreadSentAt, dropped warning
 
@@ -46,7 +46,7 @@ type intake struct {
 func (c *Collector) intake() *intake {
 	in, _ := c.intakes.Get().(*intake)
 	if in == nil {
-		in = new(intake)
+		in = &intake{call: new(call)}
 	}
 	in.c = c
 	return in
@@ -138,7 +138,9 @@ func (in *intake) decode(body string) error {
 	}
 	if in.route.single != event.None {
 		in.items = append(in.items, strings.TrimRight(root.Raw, " \t\r\n"))
-		in.foundKey(root.Get("writeKey"))
+		if in.key == "" || in.c.debug { // only a debug line tells of a second key
+			in.foundKey(root.Get("writeKey"))
+		}
 		return nil
 	}
 

@@ -1,12 +1,16 @@
 package collect
 
 import (
+	"net/http"
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // metrics are the package's numbers.
 type metrics struct {
 	requests *prometheus.CounterVec // by status
+	answered prometheus.Counter     // those of requests with status 200
 	rejected *prometheus.CounterVec // by code
 	warned   *prometheus.CounterVec // by code
 	accepted prometheus.Counter
@@ -32,6 +36,7 @@ func newMetrics(to prometheus.Registerer, c *Collector) (*metrics, error) {
 		groups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "kith_collect_appends_total", Help: "Groups of events that were appended together, by outcome."}, []string{"outcome"}),
 	}
+	m.answered = m.requests.WithLabelValues(strconv.Itoa(http.StatusOK))
 	if to == nil {
 		return m, nil
 	}

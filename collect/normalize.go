@@ -81,7 +81,7 @@ func (k *call) read(raw string) {
 
 // event makes a record of one event, or says why not.
 func (in *intake) event(raw string) (*refusal, error) {
-	k := &in.call
+	k := in.call
 	if raw[0] != '{' {
 		k.reset()
 		return &refusal{CodeEventNotObject, "an event must be a JSON object", ""}, nil

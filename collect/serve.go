@@ -113,10 +113,10 @@ func unavailable(message string) answer {
 // connections_protocols §1.3): Python wants code and message, Java success,
 // Ruby error.
 func (c *Collector) answer(w http.ResponseWriter, a answer) {
-	c.metrics.requests.WithLabelValues(strconv.Itoa(a.status)).Inc()
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	if a.status == http.StatusOK {
+		c.metrics.answered.Inc()
 		body := []byte(`{"success": true}`)
 		if a.report != nil {
 			if told, err := a.report.body(); err == nil {
@@ -126,6 +126,7 @@ func (c *Collector) answer(w http.ResponseWriter, a answer) {
 		_, _ = w.Write(body) // a client that has gone learns nothing
 		return
 	}
+	c.metrics.requests.WithLabelValues(strconv.Itoa(a.status)).Inc()
 	if a.after > 0 {
 		seconds := strconv.Itoa(int((a.after + time.Second - 1) / time.Second))
 		h.Set("Retry-After", seconds)

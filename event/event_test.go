@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"kith/fault"
 )
@@ -132,5 +133,22 @@ func BenchmarkParseTrusted(b *testing.B) {
 		if _, err := ParseTrusted([]byte(sample)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What is written by hand is what the layout of package time writes.
+func TestAppendTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.UnixMilli(rapid.Int64Range(-62135596800000, 253402300799999+86400000).Draw(t, "ms")).In(time.FixedZone("", rapid.IntRange(-50000, 50000).Draw(t, "zone")))
+		if got, want := FormatTime(at), at.UTC().Format("2006-01-02T15:04:05.000Z"); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	})
+}
+
+func BenchmarkAppendTime(b *testing.B) {
+	at, buf := time.Now(), make([]byte, 0, 32)
+	for b.Loop() {
+		buf = AppendTime(buf[:0], at)
 	}
 }

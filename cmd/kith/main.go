@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"kith/cli"
@@ -16,7 +17,15 @@ import (
 // version is set by the linker.
 var version = "development"
 
+// garbagePercent is how much may be allocated before memory is cleaned up, in
+// percent of what is in use. Go's own 100 costs a busy server with little in
+// use, which is most, some 3 % of its processor time more; GOGC overrides it.
+const garbagePercent = 200
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
