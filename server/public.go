@@ -55,6 +55,9 @@ func (c *Config) completePublic() error {
 	if err != nil {
 		return err
 	}
+	if c.TLS.Redirect != "" && u.Scheme != "https" {
+		return fault.Field("public-url", "%q is not https, and --http-redirect leads there: from http to http without end", c.PublicURL)
+	}
 	c.PublicURL = u.String()
 	return nil
 }
@@ -73,6 +76,9 @@ func parsePublic(text string) (*url.URL, error) {
 		return nil, bad("begins with neither https:// nor http://")
 	case u.Hostname() == "":
 		return nil, bad("has no host")
+	case strings.Trim(strings.ToLower(u.Hostname()), "abcdefghijklmnopqrstuvwxyz0123456789.-_:") != "":
+		// It goes into scripts, pages and headers.
+		return nil, bad("has a host with other signs than letters, digits, dots and hyphens; write a name with accents as xn--…")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return nil, bad("has more than scheme and host")
 	}

@@ -402,6 +402,9 @@ func TestConfigIsChecked(t *testing.T) {
 		{func(c *Config) { c.Roles = []Role{"cook"} }, "roles"},
 		{func(c *Config) { c.Listen, c.TestClock = "0.0.0.0:0", time.Unix(0, 0) }, "test-clock"},
 		{func(c *Config) { c.Listen, c.TestClock = ":0", time.Unix(0, 0) }, "test-clock"},
+		{func(c *Config) {
+			c.Data, c.TLS, c.PublicURL = "unused", TLS{Dev: true, Redirect: "127.0.0.1:0"}, "http://kith.example.com"
+		}, "public-url"},
 	} {
 		cfg := inMemory()
 		test.change(&cfg)

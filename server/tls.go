@@ -98,6 +98,10 @@ func (s *Server) localHosts() []string {
 // redirect answers a request over plain HTTP: the same, over TLS. 308 keeps the
 // method and the body.
 func (s *Server) redirect(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Opaque != "" { // "x:@other.example.com" would lead to another host
+		http.Error(w, "ask for a path", http.StatusBadRequest)
+		return
+	}
 	to := s.publicURL()
 	if s.cfg.PublicURL == "" {
 		if host, _, err := net.SplitHostPort(r.Host); err == nil {

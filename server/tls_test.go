@@ -116,6 +116,17 @@ func TestRedirectToTLS(t *testing.T) {
 			t.Errorf("%+v: %d to %q", test, w.code, got)
 		}
 	}
+	for _, target := range []string{"evil:@other.example.com/x", "evil:.other.example.com"} {
+		u, err := url.ParseRequestURI(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, w := &Server{cfg: Config{PublicURL: "https://kith.example.com"}}, &header{h: http.Header{}}
+		s.redirect(w, &http.Request{Method: http.MethodGet, Host: "kith.example.com", URL: u})
+		if w.code != http.StatusBadRequest || w.h.Get("Location") != "" {
+			t.Errorf("%s: %d to %q", target, w.code, w.h.Get("Location"))
+		}
+	}
 }
 
 // header keeps the head of an answer.
@@ -134,6 +145,7 @@ func TestPublicURL(t *testing.T) {
 		"https://kith.example.com:443": "https://kith.example.com", "http://kith.example.com:80/": "http://kith.example.com",
 		"https://kith.example.com:8443": "https://kith.example.com:8443", "http://[::1]:8080": "http://[::1]:8080",
 		"kith.example.com": "", "ftp://kith.example.com": "", "https://": "", "https://a@kith.example.com": "",
+		"https://kith.example.com/*/alert": "", `https://kith"example.com`: "", "https://kith<example.com": "", "https://kith'example.com": "",
 		"https://kith.example.com/x": "", "https://kith.example.com?x": "", "https://kith example.com": "", "https://[::1": "",
 	} {
 		got := ""
