@@ -58,7 +58,11 @@ func run(ctx context.Context) error {
 	batch := flag.Int("batch", 0, "measure collect with requests of this many events only: 1 or 100; default both")
 	keys := flag.Int("keys", 2_000_000, "how many messageIds the scenario dedup remembers; 100 million take 7 GB of disk and half an hour")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file")
+	bare := flag.Bool("bare", false, "be the bare server that collect is compared with; used by itself")
 	flag.Parse()
+	if *bare {
+		return serveBare()
+	}
 	dir, err := os.MkdirTemp("", "kith-bench-")
 	if err != nil {
 		return err

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,13 +100,15 @@ func (s *sink) latencies() (events, changes result) {
 
 func (s *sink) close() { s.server.Close() }
 
-// bare is the limit that collect is compared with: a server that reads the
-// body and answers 200.
-func bare() (url string, stop func(), err error) {
+// serveBare is the limit that collect is compared with: a server that reads the
+// body and answers 200. It writes its address on a line and serves until it is
+// stopped.
+func serveBare() error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", nil, err
+		return err
 	}
+	fmt.Println("http://" + listener.Addr().String())
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -109,6 +117,32 @@ func bare() (url string, stop func(), err error) {
 		w.Header().Set("Content-Type", "application/json")
 		io.WriteString(w, `{"success": true}`) //nolint:errcheck // the client may be gone
 	})}
-	go server.Serve(listener) //nolint:errcheck // it ends with Close
-	return "http://" + listener.Addr().String(), func() { server.Close() }, nil
+	return server.Serve(listener)
+}
+
+// bare starts serveBare in a process of its own, as Kith is one.
+func bare(ctx context.Context) (url string, stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	cmd := exec.CommandContext(ctx, self, "-bare")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		cmd.Process.Kill() //nolint:errcheck // it may have ended
+		cmd.Wait()         //nolint:errcheck // it was killed
+	}
+	url, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		stop()
+		return "", nil, fmt.Errorf("start the bare server: %w", err)
+	}
+	return strings.TrimSpace(url), stop, nil
 }
