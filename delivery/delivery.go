@@ -46,7 +46,6 @@ func (d *Delivery) Run(ctx context.Context) error {
 	d.group, d.ctx = errgroup.WithContext(ctx)
 	group := d.group
 	d.mu.Unlock()
-	close(d.running)
 	group.Go(func() error {
 		defer d.stop()
 		if err := d.sweep(d.ctx, d.cfg.Workspace.Current()); err != nil && ctx.Err() == nil {
@@ -60,6 +59,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 		}
 		return nil
 	})
+	close(d.running) // with one at work, others may join the group while it is waited for
 	return group.Wait()
 }
 

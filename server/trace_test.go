@@ -30,6 +30,7 @@ func TestTrace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	advance(t, c, "0s") // the audience is live
 	send("m/1 ü", "Booking Completed")
 	send("m/1 ü", "Booking Completed")
 	m := traced(t, c, "m/1 ü", "wait=10s&body=true").Message
