@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -23,6 +24,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"kith/auth"
@@ -446,6 +448,24 @@ func TestFormsThatAreRefused(t *testing.T) {
 		if w.Code != test.status || !strings.Contains(w.Body.String(), `"error":"invalid_request"`) {
 			t.Errorf("%s %q: %d %s", test.method, test.kind, w.Code, w.Body)
 		}
+	}
+}
+
+// A form that breaks off on its way is tried again, and is no guess.
+func TestFormsThatDoNotArrive(t *testing.T) {
+	o := newOffice(t)
+	for range 40 {
+		r := httptest.NewRequest("POST", "/token", iotest.ErrReader(errors.New("connection reset")))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.RemoteAddr = "192.0.2.1:1"
+		w := httptest.NewRecorder()
+		o.serve.ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Fatalf("%d %v %s", w.Code, w.Header(), w.Body)
+		}
+	}
+	if w := o.ask("192.0.2.1", form(o.assertion())); w.Code != http.StatusOK {
+		t.Errorf("afterwards: %d %s", w.Code, w.Body)
 	}
 }
 

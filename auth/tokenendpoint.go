@@ -63,7 +63,11 @@ func (o *OAuth) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	form, status, p := readForm(w, r)
 	if p != nil {
-		o.failures.take(client)
+		if status == http.StatusServiceUnavailable { // a bad connection is no guess
+			h.Set("Retry-After", "1")
+		} else {
+			o.failures.take(client)
+		}
 		o.refuse(w, status, client, p)
 		return
 	}
@@ -103,8 +107,12 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, int, *problem
 		return nil, http.StatusUnsupportedMediaType, invalidRequest("", "want Content-Type: application/x-www-form-urlencoded")
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
-	if err != nil {
-		return nil, http.StatusBadRequest, invalidRequest("", "the form is too long or did not arrive")
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return nil, http.StatusBadRequest, invalidRequest("", "the form is longer than %d bytes", maxForm)
+	case err != nil:
+		return nil, http.StatusServiceUnavailable, &problem{Code: "temporarily_unavailable", Description: "the form did not arrive; try again"}
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
