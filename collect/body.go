@@ -21,6 +21,10 @@ type unreadable struct {
 
 func (u *unreadable) Error() string { return u.message }
 
+// firstBytes is how much memory a body gets before any of it has come: what it
+// says of its length is only counted as it does come.
+const firstBytes = 64 << 10
+
 // maxPooled is the largest buffer that is kept for the next request.
 const maxPooled = 1 << 20
 
@@ -40,7 +44,7 @@ func (c *Collector) read(r *http.Request, held *hold) (string, error) {
 	buf := c.buffer()
 	defer c.recycle(buf)
 	if r.ContentLength > 0 {
-		buf.Grow(int(r.ContentLength) + bytes.MinRead)
+		buf.Grow(int(min(r.ContentLength, firstBytes)) + bytes.MinRead)
 	}
 	if _, err := buf.ReadFrom(&counted{io.LimitReader(r.Body, int64(limit)+1), held}); err != nil {
 		return "", fmt.Errorf("read the body: %w", err)

@@ -31,7 +31,8 @@ const (
 	maxOfSource    = 50        // of them of one source
 	sessionTimeout = 10 * time.Minute
 
-	bulkBatch      = 1 << 20 // bytes of objects that are made durable together
+	bulkBatch      = 1 << 20       // bytes of objects that are made durable together
+	uploadBytes    = 3 * bulkBatch // what an upload holds, about
 	maxFinishBytes = 64 << 10
 )
 
@@ -41,6 +42,7 @@ type bulk struct {
 	mu       sync.Mutex
 	sessions map[string]*session
 	uploads  map[string]int // by source, going on
+	all      int            // uploads that are going on
 }
 
 // session is a run of uploads of one source.
@@ -147,8 +149,11 @@ func (in *intake) bulkStart(*hold) bulkAnswer {
 			ours++
 		}
 	}
-	if ours >= maxOfSource || len(b.sessions) >= maxSessions {
+	switch {
+	case ours >= maxOfSource:
 		return bulkAnswer{answer: busy(fmt.Sprintf("%d sessions of this source are open; finish some", ours))}
+	case len(b.sessions) >= maxSessions:
+		return bulkAnswer{answer: busy(fmt.Sprintf("%d sessions are open, of all sources; try again", len(b.sessions)))}
 	}
 	if b.sessions == nil {
 		b.sessions = map[string]*session{}
@@ -230,13 +235,13 @@ func (in *intake) bulkUpload(held *hold) bulkAnswer {
 		in.c.logger.Error("a source feeds a space that does not exist", "source", in.from.ID, "space", in.from.SpaceID)
 		return bulkAnswer{answer: unavailable("the source is not set up completely; try again")}
 	}
-	leave, ok := in.c.bulk.enter(in.from.ID)
+	leave, ok := in.c.bulk.enter(in.from.ID, in.c.limits.uploads())
 	if !ok {
-		return bulkAnswer{answer: busy(fmt.Sprintf("%d uploads of this source are going on", maxUploads))}
+		return bulkAnswer{answer: busy("too many uploads are going on; try again when one has ended")}
 	}
 	defer leave()
 	kept, err := in.bulkLines(space, held)
-	in.bulkSession(false) // however long it took
+	in.bulkNow()
 	var u *unreadable
 	switch {
 	case errors.As(err, &u):
@@ -249,6 +254,9 @@ func (in *intake) bulkUpload(held *hold) bulkAnswer {
 		return bulkAnswer{answer: a}
 	case fault.Is(err, fault.RetryAfter):
 		return bulkAnswer{answer: busy("too much is being received; send the file again")}
+	case errors.Is(err, errConnection):
+		in.c.logger.Debug("a file of objects was not read", "source", in.from.ID, "kept", kept, "error", err)
+		return bulkAnswer{answer: unavailable("the file could not be read completely; send it again")}
 	case err != nil:
 		in.c.logger.Error("objects could not be taken", "source", in.from.ID, "kept", kept, "error", err)
 		return bulkAnswer{answer: unavailable("the file could not be taken completely; send it again")}
@@ -262,13 +270,27 @@ func (in *intake) bulkUpload(held *hold) bulkAnswer {
 	return created("part_id", id)
 }
 
-// enter counts an upload of a source; leave ends it.
-func (b *bulk) enter(source string) (leave func(), ok bool) {
+// bulkNow is told how late it has become in the course of an upload. That goes
+// on is a sign of life.
+func (in *intake) bulkNow() {
+	in.now = in.c.config.Clock.Now()
+	in.stamp = event.FormatTime(in.now)
+	in.bulkSession(false)
+}
+
+// uploads returns how many may go on at a time, of all sources: slow ones hold
+// no more than a quarter of the memory that is there for all requests.
+func (l *Limits) uploads() int { return max(1, l.InflightBytes/4/uploadBytes) }
+
+// enter counts an upload of a source; leave ends it. Of all sources there may
+// be most.
+func (b *bulk) enter(source string, most int) (leave func(), ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.uploads[source] >= maxUploads {
+	if b.uploads[source] >= maxUploads || b.all >= most {
 		return nil, false
 	}
+	b.all++
 	if b.uploads == nil {
 		b.uploads = map[string]int{}
 	}
@@ -276,6 +298,7 @@ func (b *bulk) enter(source string) (leave func(), ok bool) {
 	return func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		b.all--
 		if b.uploads[source]--; b.uploads[source] == 0 {
 			delete(b.uploads, source)
 		}
@@ -285,7 +308,7 @@ func (b *bulk) enter(source string) (leave func(), ok bool) {
 // bulkLines makes the objects of a file durable, a piece after the other, and
 // returns how many are.
 func (in *intake) bulkLines(space *workspace.Space, held *hold) (kept int, err error) {
-	if !held.grow(3 * bulkBatch) {
+	if !held.grow(uploadBytes) {
 		return 0, &fault.Error{Kind: fault.RetryAfter, Message: "no room for a file"}
 	}
 	in.stamp = event.FormatTime(in.now)
@@ -302,6 +325,7 @@ func (in *intake) bulkLines(space *workspace.Space, held *hold) (kept int, err e
 			return err
 		}
 		kept += len(in.records)
+		in.bulkNow()
 		clear(in.records)
 		in.records, in.out = in.records[:0], in.out[:0]
 		return nil
@@ -332,7 +356,7 @@ func (in *intake) bulkLines(space *workspace.Space, held *hold) (kept int, err e
 	case text.err != nil && body.err == nil:
 		return kept, &unreadable{CodeInvalidGzip, fmt.Sprintf("the file is compressed with gzip and damaged behind line %d: %v", n, text.err), ""}
 	case text.err != nil:
-		return kept, fmt.Errorf("read the file: %w", text.err)
+		return kept, fmt.Errorf("%w: %w", errConnection, text.err)
 	default:
 		return kept, err
 	}
@@ -367,6 +391,10 @@ func (in *intake) bulkLine(n int, line []byte) error {
 	}
 	return in.object(collection.Str, object)
 }
+
+// errConnection is what a sender's connection has come to, which is no fault of
+// ours.
+var errConnection = errors.New("read the file")
 
 // watched notes the error that ended a reader: of the body, so that what is
 // wrong with the connection is not taken for something wrong with the file.

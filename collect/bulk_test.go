@@ -183,6 +183,73 @@ func (a *announced) Read(p []byte) (int, error) {
 	return a.from.Read(p)
 }
 
+// Slow uploads, of however many sources, leave room for events.
+func TestBulkUploadsOfAllSources(t *testing.T) {
+	f := newFront(t, func(c *collect.Config) { c.Limits.InflightBytes = 24 << 20 })
+	other := "Authorization: Basic a2V5LW90aGVyOg=="
+	var all sync.WaitGroup
+	begun := make(chan bool)
+	var ends []*io.PipeWriter
+	for _, key := range []string{basic, other} {
+		from, to := io.Pipe()
+		ends = append(ends, to)
+		r := request("POST", "/v0/upload/"+f.bulk(t, key), "", key)
+		r.Body = io.NopCloser(&announced{from: from, begun: begun})
+		all.Go(func() { f.do(r) })
+		<-begun
+	}
+	if w := f.do(request("POST", "/v0/upload/"+f.bulk(t, basic), line("x", 0), basic)); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("the third upload: %d %s", w.Code, w.Body)
+	}
+	if w := f.do(request("POST", "/v1/track", `{"userId":"u","event":"E"}`, basic)); w.Code != 200 {
+		t.Errorf("an event: %d %s", w.Code, w.Body)
+	}
+	for _, to := range ends {
+		to.Close()
+	}
+	all.Wait()
+}
+
+// An upload that takes longer than a session lasts keeps it, and what comes
+// late says so.
+func TestBulkLongUpload(t *testing.T) {
+	clk := clock.NewManual(now)
+	kept := make(chan bool)
+	f := newFront(t, func(c *collect.Config) {
+		c.Clock = clk
+		c.Accepted = func(uint32, []event.Record) { kept <- true }
+	})
+	id := f.bulk(t, basic)
+	from, to := io.Pipe()
+	r := request("POST", "/v0/upload/"+id, "", basic)
+	r.Body = io.NopCloser(from)
+	answered := make(chan int)
+	go func() { answered <- f.do(r).Code }()
+	for _, after := range []time.Duration{0, 8 * time.Minute, 16 * time.Minute} {
+		clk.Set(now.Add(after))
+		for i := range event.MaxBlockRecords {
+			fmt.Fprint(to, line(fmt.Sprint(after, i), i))
+		}
+		<-kept
+		f.bulk(t, basic) // looks for sessions that have ended
+	}
+	clk.Set(now.Add(24 * time.Minute))
+	fmt.Fprint(to, line("last", 1))
+	to.Close()
+	<-kept
+	if code := <-answered; code != 201 {
+		t.Errorf("answered %d", code)
+	}
+	if w := f.do(request("POST", "/v0/keep-alive/"+id, "", basic)); w.Code != 200 {
+		t.Errorf("the session: %d %s", w.Code, w.Body)
+	}
+	stored := f.stored(t)
+	first, last := stored[0], stored[len(stored)-1]
+	if first.At != now.UnixMilli() || last.At-first.At < (16*time.Minute).Milliseconds() || !strings.Contains(string(last.Body), `"receivedAt":"`+event.FormatTime(time.UnixMilli(last.At))) {
+		t.Errorf("the first at %d, the last at %d: %s", first.At, last.At, last.Body)
+	}
+}
+
 // A large file is taken in pieces: what is held of it is small, and each piece
 // is durable before the answer.
 func TestBulkLargeFile(t *testing.T) {

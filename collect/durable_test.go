@@ -9,6 +9,7 @@ import (
 	"math/rand"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,38 @@ func (f *front) send(path, body string) <-chan *httptest.ResponseRecorder {
 
 func (f *front) track(id string) <-chan *httptest.ResponseRecorder {
 	return f.send("/v1/track", `{"userId":"u","event":"E","messageId":"`+id+`"}`)
+}
+
+// TestBodyTakesMemoryAsItComes has requests that say they are large and send
+// nothing.
+func TestBodyTakesMemoryAsItComes(t *testing.T) {
+	f := newFront(t, nil)
+	const n = 100
+	var all sync.WaitGroup
+	begun := make(chan bool)
+	var ends []*io.PipeWriter
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		from, to := io.Pipe()
+		ends = append(ends, to)
+		r := request("POST", "/v1/batch", "", basic)
+		r.Body, r.ContentLength = io.NopCloser(&announced{from: from, begun: begun}), 1<<20
+		all.Go(func() {
+			if w := f.do(r); w.Code != 503 {
+				t.Errorf("answered %d %s", w.Code, w.Body)
+			}
+		})
+		<-begun
+	}
+	runtime.ReadMemStats(&after)
+	if took := (after.TotalAlloc - before.TotalAlloc) / n; took > 256<<10 {
+		t.Errorf("each takes %d bytes", took)
+	}
+	for _, to := range ends {
+		to.CloseWithError(io.ErrUnexpectedEOF)
+	}
+	all.Wait()
 }
 
 func TestAnswerComesAfterTheAppend(t *testing.T) {
