@@ -66,11 +66,7 @@ func (s *Server) count(c *counts) {
 
 // tapAccepted shows what collect has made durable.
 func (s *Server) tapAccepted(number uint32, records []event.Record) {
-	c := &counts{}
-	for i := range records {
-		c.add(inspect.Accepted, records[i].Source, "")
-	}
-	s.count(c)
+	s.feed.Count(inspect.Accepted, records[0].Source, "", uint64(len(records))) // a request is of one source
 	watched := s.feed.Watched()
 	slug := s.slug(number)
 	records = tail(watched, records)
