@@ -112,14 +112,17 @@ func (c *Collector) takeBulk(r *http.Request, take func(*intake, *hold) bulkAnsw
 	in.key, in.token = credentials(r)
 	if in.from = c.config.Workspace.Current().SourceByWriteKey(in.key); in.from == nil {
 		why := unknownKey(in.key)
+		if in.key == "" {
+			why = "no write key: send it as the user name of HTTP Basic" // there is no body to have it in, and no place for a token
+		}
 		in.refuseAll(refusal{code: CodeProjectNotFound, message: why})
 		return bulkAnswer{answer: answer{status: http.StatusUnauthorized, code: CodeProjectNotFound, message: why}}
 	}
 	if !in.from.Enabled {
 		return in.badBulk(CodeSourceDisabled, "the source is disabled: enable it, or remove its write key from the sender")
 	}
-	if a := in.authorize(); a != nil {
-		return bulkAnswer{answer: *a}
+	if in.from.Tracking.RequireToken {
+		return bulkAnswer{answer: *in.denied(refusal{code: CodeTokenRequired, message: "the source takes what comes with an access token only, and files of objects come with the write key: send the objects to /v1/set"})}
 	}
 	return take(in, held)
 }

@@ -94,3 +94,26 @@ func TestPixelWithoutToken(t *testing.T) {
 		t.Errorf("rejected %+v", all)
 	}
 }
+
+// Files of objects have no place for a token. What they are told can be done.
+func TestBulkWithToken(t *testing.T) {
+	for _, tt := range []struct {
+		require        bool
+		header, code   string
+		want, neverSay string
+	}{
+		{true, basic, "token_required", "/v1/set", "in the body"},
+		{false, "Authorization: Bearer good", "project_not_found", "HTTP Basic", "in the body"},
+	} {
+		f := newFront(t, func(c *collect.Config) {
+			w := someWorkspace()
+			w.s.Source("src_web").Tracking.RequireToken = tt.require
+			c.Workspace, c.Tokens = w, someTokens{}
+		})
+		w := f.do(request("POST", "/v0/start", "", tt.header))
+		checkAnswer(t, w.Code, w.Body.String(), w.Header(), 401, tt.code)
+		if got := w.Body.String(); !strings.Contains(got, tt.want) || strings.Contains(got, tt.neverSay) {
+			t.Errorf("%s: answered %s", tt.header, got)
+		}
+	}
+}
