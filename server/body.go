@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 )
 
@@ -17,10 +18,19 @@ const (
 	bodyRate  = 4 << 10
 )
 
+// fetchTime is how long a GET outside of the control API may take, which asks
+// for a token. Nobody else gets more than some hundred kilobytes.
+const fetchTime = 2 * time.Minute
+
 // timely holds requests to that. A limit on whole requests would not do: files
 // of objects take minutes, and streams of events last as long as somebody looks.
-func timely(next http.Handler, grace time.Duration, rate int64) http.Handler {
+func timely(next http.Handler, grace time.Duration, rate int64, fetch time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if (r.Method == http.MethodGet || r.Method == http.MethodHead) && !strings.HasPrefix(r.URL.Path, "/api/") {
+			conn := http.NewResponseController(w)
+			_ = conn.SetWriteDeadline(time.Now().Add(fetch))
+			defer func() { _ = conn.SetWriteDeadline(time.Time{}) }() // the connection's next request begins anew
+		}
 		if r.Body != nil && r.Body != http.NoBody {
 			b := &timedBody{ReadCloser: r.Body, conn: http.NewResponseController(w), last: time.Now().Add(grace), rate: rate}
 			_ = b.conn.SetReadDeadline(b.last) // every connection of this server has deadlines

@@ -26,7 +26,7 @@ func TestSlowBodyIsCutOff(t *testing.T) {
 			_, err := io.ReadAll(r.Body)
 			read <- err
 		}
-	}), 200*time.Millisecond, 1<<10))
+	}), 200*time.Millisecond, 1<<10, time.Minute))
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	defer s.Close()
@@ -75,7 +75,7 @@ func TestSteadyBodyMayTakeLong(t *testing.T) {
 			}
 		}
 		got <- fmt.Sprint(n, err)
-	}), grace, 100))
+	}), grace, 100, time.Minute))
 	defer s.Close()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
@@ -99,6 +99,48 @@ func TestSteadyBodyMayTakeLong(t *testing.T) {
 	}
 	if r, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || r.StatusCode != http.StatusOK {
 		t.Errorf("answer: %v %v", r, err)
+	}
+}
+
+// TestAnswerNobodyReadsIsGivenUp has a client ask and not read. The connection
+// of one that reads goes on, for answers that take as long as they like too.
+func TestAnswerNobodyReadsIsGivenUp(t *testing.T) {
+	const fetch = 300 * time.Millisecond
+	wrote := make(chan error, 1)
+	s := httptest.NewServer(timely(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/large":
+			var err error
+			for piece := make([]byte, 1<<20); err == nil; {
+				_, err = w.Write(piece)
+			}
+			wrote <- err
+		case "/api/slow":
+			<-time.After(2 * fetch)
+		}
+		fmt.Fprint(w, "end")
+	}), time.Minute, 1<<10, fetch))
+	defer s.Close()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /large HTTP/1.1\r\nHost: kith\r\n\r\n")
+	if err := <-wrote; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the answer ended with %v", err)
+	}
+	client := s.Client()
+	for _, path := range []string{"/small", "/api/slow"} {
+		response, err := client.Get(s.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if string(body) != "end" || err != nil {
+			t.Errorf("%s: %q %v", path, body, err)
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ func (s *Server) httpServer() *http.Server {
 		refuse(w, http.StatusNotFound, fault.New(fault.NotFound, "there is no %s %s; events go to /v1/track and the like, GET /api/openapi.json lists the rest", r.Method, r.URL.Path))
 	})
 	return &http.Server{
-		Handler:           loud(timely(mux, bodyGrace, bodyRate), s.cfg.Logger),
+		Handler:           loud(timely(mux, bodyGrace, bodyRate, fetchTime), s.cfg.Logger),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
