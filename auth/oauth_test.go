@@ -23,6 +23,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -380,6 +381,25 @@ func TestAssertionsThatAreRefused(t *testing.T) {
 	}
 	if stats := o.oauth.Stats(); stats.Refused != 1 || stats.Issued != 0 {
 		t.Errorf("%+v", stats)
+	}
+}
+
+// An assertion is good for once, also when it comes from many sides at once.
+func TestOneAssertionAtOnce(t *testing.T) {
+	o := newOffice(t)
+	assertion := o.assertion()
+	var given atomic.Int32
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			if w := o.ask(fmt.Sprintf("192.0.2.%d", i), form(assertion)); w.Code == http.StatusOK {
+				given.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if n := given.Load(); n != 1 {
+		t.Errorf("%d tokens for one assertion", n)
 	}
 }
 
