@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 // behind them.
 type world struct {
 	t       testing.TB
+	opening sync.Mutex // guards logs
 	db      kv.DB
 	clock   *clock.Manual
 	limits  Limits
@@ -55,6 +57,8 @@ func (w *world) open(db kv.DB) {
 }
 
 func (w *world) log(space uint32) *kvlog.Log {
+	w.opening.Lock() // an observer that runs reads it, too
+	defer w.opening.Unlock()
 	if w.logs[space] == nil {
 		log, err := kvlog.Open(context.Background(), w.db, kv.SpaceKey(space, 'r'), kv.Fence(fmt.Sprint("log/raw/", space)), kvlog.Options{})
 		if err != nil {

@@ -12,27 +12,33 @@ import (
 	"kith/fault"
 )
 
-// dataFormat is the format of a data directory: which files there are and what
-// the scopes of the keys mean. A change of one value's form has its own format
-// byte.
+// dataFormat is the format of a data directory. It is raised whenever an older
+// kith would get it wrong: by reading a value of a form it does not know, or by
+// not reading a key that has taken the place of another. This one reads it and
+// the one before:
+//
+//	2: messageIds are remembered by buckets, verdicts lead to outputs, there
+//	   are objects in the raw log, a gate more is counted, a ledger is kept
+//	1: the first
 const (
-	dataFormat = 1
+	dataFormat = 2
 	// dataNeeds is the first version of kith that reads dataFormat.
-	dataNeeds = "0.1"
+	dataNeeds = "0.2"
 )
 
 // dataDir is a data directory.
 type dataDir struct {
-	path string
+	path   string
+	format int // as it was found
 }
 
 // openDataDir makes the directory if it is not there, and refuses one that a
-// newer version has written.
+// newer version has written. raise is next for it, once no other server has it.
 func openDataDir(path string) (*dataDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	d := &dataDir{path: path}
+	d := &dataDir{path: path, format: dataFormat}
 	text, err := os.ReadFile(d.file(fileFormat))
 	if errors.Is(err, fs.ErrNotExist) {
 		if entries, err := os.ReadDir(path); err != nil {
@@ -40,7 +46,7 @@ func openDataDir(path string) (*dataDir, error) {
 		} else if len(entries) > 0 && !d.begun(entries) {
 			return nil, fault.Field("data", "%s is not empty and not a data directory of kith: name another folder", path)
 		}
-		return d, d.write(fileFormat, fmt.Sprintf("%d\nneeds kith %s\n", dataFormat, dataNeeds), 0o644)
+		return d, d.writeFormat()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
@@ -53,7 +59,22 @@ func openDataDir(path string) (*dataDir, error) {
 	if format > dataFormat {
 		return nil, fault.Field("data", "%s was written by a newer version (format %d, this one reads up to %d): it %s or newer", path, format, dataFormat, strings.TrimSpace(needs))
 	}
+	d.format = format
 	return d, nil
+}
+
+// raise gives a directory that an older version has written the format of now,
+// before anything of that is written into it: from here on it is refused by
+// the older version.
+func (d *dataDir) raise() error {
+	if d.format == dataFormat {
+		return nil
+	}
+	return d.writeFormat()
+}
+
+func (d *dataDir) writeFormat() error {
+	return d.write(fileFormat, fmt.Sprintf("%d\nneeds kith %s\n", dataFormat, dataNeeds), 0o644)
 }
 
 // begun says whether the only entries are those of a first start that was

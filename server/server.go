@@ -180,6 +180,11 @@ func (s *Server) openData() (err error) {
 		return err
 	}
 	s.db = db
+	if s.dir != nil {
+		if err := s.dir.raise(); err != nil {
+			return err
+		}
+	}
 	if s.dir == nil {
 		key := make([]byte, 32)
 		if _, err := io.ReadFull(s.random, key); err != nil {

@@ -350,6 +350,21 @@ func TestDataDirectory(t *testing.T) {
 			t.Error("it was touched all the same")
 		}
 	})
+	t.Run("of an older version is taken over", func(t *testing.T) {
+		dir := t.TempDir()
+		format := filepath.Join(dir, fileFormat)
+		if err := os.WriteFile(format, []byte("1\nneeds kith 0.1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(dir); err != nil {
+			t.Fatal(err)
+		}
+		// A kith that reads format 1 alone must not open it again: it knows
+		// neither its verdicts nor where its messageIds are.
+		if text, err := os.ReadFile(format); err != nil || string(text) != "2\nneeds kith 0.2\n" {
+			t.Errorf("the format is %q, %v", text, err)
+		}
+	})
 	t.Run("with other things in it is refused", func(t *testing.T) {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "thesis.doc"), nil, 0o600); err != nil {
