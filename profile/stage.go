@@ -56,7 +56,12 @@ type pass struct {
 	mu    sync.Mutex // guards books and all in them
 	books map[event.ProfileID]*book
 	order []*book // in the order in which they were opened
+	held  int     // bytes of their traits
 }
+
+// maxHeld is about how many bytes of traits a transaction holds: a small batch
+// may touch thousands of large profiles.
+const maxHeld = 64 << 20
 
 // Handle takes the traits on a record.
 func (p *pass) Handle(r *pipeline.Record) error {
@@ -250,6 +255,9 @@ func (p *pass) book(profile event.ProfileID) (*book, error) {
 	}
 	p.books[profile] = b
 	p.order = append(p.order, b)
+	if p.held += b.bytes; p.held > maxHeld {
+		p.batch.Full = true
+	}
 	return b, nil
 }
 
