@@ -1,6 +1,7 @@
 package archive_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -232,6 +233,33 @@ func TestCopies(t *testing.T) {
 		if err != nil || complete != test.complete || !slices.Equal(got, test.want) {
 			t.Errorf("%d runs, %d at most: %v, complete %v, %v; want %v", test.runs, test.limit, got, complete, err, test.want)
 		}
+	}
+}
+
+// TestCopiesOfManyChangedBodies looks for copies where each run of verdicts
+// holds much: what is read at once stays bounded.
+func TestCopiesOfManyChangedBodies(t *testing.T) {
+	db := memkv.New()
+	a := archive.New(db, nil)
+	const runs = 40
+	body := bytes.Repeat([]byte("x"), 1<<20)
+	for n := range commitlog.Offset(runs) {
+		r := &pipeline.Record{Offset: n, Verdict: pipeline.Verdict{Code: pipeline.Admitted, Body: body}}
+		if n == runs-1 {
+			r.Verdict = pipeline.Verdict{Code: pipeline.Duplicate}
+		}
+		err := db.Update(t.Context(), pipeline.Fence(1, 0), kv.Lazy, func(tx kv.Tx) error {
+			return a.Record(&pipeline.Batch{Tx: tx, Space: 1}, []*pipeline.Record{r})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, complete, err := a.Copies(t.Context(), 1, 0, runs, 10); err != nil || complete || len(got) != 0 {
+		t.Errorf("of the first: %v, complete %v, %v", got, complete, err)
+	}
+	if got, complete, err := a.Copies(t.Context(), 1, runs-1, runs, 10); err != nil || !complete || len(got) != 0 {
+		t.Errorf("of the last: %v, complete %v, %v", got, complete, err)
 	}
 }
 

@@ -59,9 +59,14 @@ func (a *Archive) Passed(ctx context.Context, space, epoch uint32, at commitlog.
 	return p, err
 }
 
+// maxCopyBytes bounds the verdicts that Copies reads: they hold the bodies that
+// intake has changed.
+const maxCopyBytes = 32 << 20
+
 // Copies returns the offsets of later records that repeat the one at of, oldest
 // first: those that the first runs batches of the loop after it hold, at most
-// limit. complete says that these are all there are until now.
+// limit. complete says that these are all there are until now; they may not be
+// either when verdicts are large, since no more than 32 MB of them are read.
 func (a *Archive) Copies(ctx context.Context, space uint32, of commitlog.Offset, runs, limit int) (copies []commitlog.Offset, complete bool, err error) {
 	stem := verdictStem(space)
 	err = a.db.View(ctx, func(r kv.Reader) error {
@@ -72,14 +77,15 @@ func (a *Archive) Copies(ctx context.Context, space uint32, of commitlog.Offset,
 		if run == nil {
 			return fault.New(fault.NotFound, "the record at %d has not passed intake yet", of)
 		}
-		seen := 0
+		seen, bytes := 0, 0
 		for pair, err := range r.Scan(kv.Range{From: runKey(stem, run.first), To: kv.PrefixEnd(stem), Limit: runs + 1}) {
 			if err != nil {
 				return err
 			}
-			if seen++; seen > runs {
+			if seen++; seen > runs || bytes > maxCopyBytes {
 				return nil
 			}
+			bytes += len(pair.Value)
 			parts := kv.PartsAfter(pair.Key, stem)
 			found, err := repeats(commitlog.Offset(parts.Uint64()), pair.Value, of)
 			if err != nil {
