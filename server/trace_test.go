@@ -10,6 +10,7 @@ import (
 	"kith/client"
 	"kith/event"
 	"kith/fault"
+	"kith/workspace"
 )
 
 // traced asks what became of a message.
@@ -248,5 +249,17 @@ func TestDeliveryOverview(t *testing.T) {
 	}
 	if err := c.Call(t.Context(), "GET", "/delivery-overview/successfully-received?"+strings.ReplaceAll(good, source, "nobody"), nil, nil); !fault.Is(err, fault.NotFound) {
 		t.Errorf("an unknown source: %v", err)
+	}
+}
+
+// TestTellsWhatIsNotKnown: of a record that passed before there were links,
+// nobody knows whether it made messages.
+func TestTellsWhatIsNotKnown(t *testing.T) {
+	for linked, want := range map[bool]string{true: "nothing to tell", false: "unknown"} {
+		told := telling{trace: &api.Trace{}, snap: &workspace.Snapshot{}}
+		told.changes(nil, linked)
+		if last := told.trace.Stages[len(told.trace.Stages)-1]; last.Stage != "activation" || last.Outcome != want {
+			t.Errorf("with links %v: %+v, want %q", linked, last, want)
+		}
 	}
 }

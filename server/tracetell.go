@@ -96,7 +96,7 @@ func (t *telling) passed(ctx context.Context, p *archive.Passed) error {
 	if err != nil {
 		return err
 	}
-	t.changes(caused)
+	t.changes(caused, p.Link.Known)
 	if !p.Link.Known {
 		m.Notes = append(m.Notes, "It passed before Kith kept links from messages to what they brought about: messages made because of it are not shown.")
 	}
@@ -190,8 +190,9 @@ func (t *telling) planned(p *archive.Passed) {
 	}
 }
 
-// changes tells what happened to profiles and audiences.
-func (t *telling) changes(caused []archive.Caused) {
+// changes tells what happened to profiles and audiences. linked says that the
+// messages that were made are among what was caused.
+func (t *telling) changes(caused []archive.Caused, linked bool) {
 	lines := map[string][]string{}
 	messages := map[string]int{}
 	for i := range caused {
@@ -228,7 +229,11 @@ func (t *telling) changes(caused []archive.Caused) {
 			t.stage(name, "unchanged", "")
 		}
 	}
-	if len(messages) == 0 {
+	switch {
+	case !linked:
+		t.stage("activation", "unknown", "", "whether messages were made because of it is not kept")
+		return
+	case len(messages) == 0:
 		t.stage("activation", "nothing to tell", "")
 		return
 	}
