@@ -35,13 +35,13 @@ func (d *Delivery) Sums(ctx context.Context, destination string, from, to time.T
 // SumsByOutput is Sums one by one, with what each output is. It looks at up to
 // MaxNamed outputs; more are a fault.Invalid error.
 func (d *Delivery) SumsByOutput(ctx context.Context, destination string, from, to time.Time, fn func(minute time.Time, o Outcome, output *pipeline.Output)) error {
-	seen := 0
+	seen, decoded := 0, logBlock{}
 	return d.blocks(ctx, destination, from, to, func(space uint32, b *ledgerBlock) error {
 		if seen += b.end - b.first; seen > MaxNamed {
 			return fault.New(fault.Invalid, "there are more than %d events between %s and %s; ask for a shorter time, or leave out what needs a look at each of them",
 				MaxNamed, from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339))
 		}
-		outputs, err := d.outputs(ctx, space, b)
+		outputs, err := d.outputs(ctx, space, b, &decoded)
 		if err != nil {
 			return err
 		}
@@ -73,33 +73,40 @@ func minutes(from, to time.Time) (least, most int64) {
 	return from.UnixMilli() / minute, (to.UnixMilli() + minute - 1) / minute
 }
 
+// logBlock is the block of a resolved log that was decoded last: it may be about
+// several blocks of the ledger.
+type logBlock struct {
+	space      uint32
+	first, end commitlog.Offset
+	outputs    []pipeline.Output
+}
+
 // outputs reads the outputs that a block is about, by their place in it; nil
 // for those that are no longer kept.
-func (d *Delivery) outputs(ctx context.Context, space uint32, b *ledgerBlock) (list [ledgerSpan]*pipeline.Output, err error) {
+func (d *Delivery) outputs(ctx context.Context, space uint32, b *ledgerBlock, decoded *logBlock) (list [ledgerSpan]*pipeline.Output, err error) {
 	log, err := d.cfg.Logs(space)
 	if err != nil {
 		return list, err
 	}
-	for at := b.offset(b.first); at < b.offset(b.end); {
-		blocks, err := log.Read(ctx, at, 1<<20)
-		if fault.Is(err, fault.NotFound) || len(blocks) == 0 {
-			return list, nil
-		}
-		if err != nil {
-			return list, err
-		}
-		for _, blk := range blocks {
-			outputs, err := pipeline.DecodeOutputs(blk.Data)
+	end := b.offset(b.end)
+	for at := b.offset(b.first); at < end; at = decoded.end {
+		if decoded.space != space || at < decoded.first || at >= decoded.end {
+			blocks, err := log.Read(ctx, at, 1)
+			if fault.Is(err, fault.NotFound) || err == nil && len(blocks) == 0 {
+				return list, nil
+			}
 			if err != nil {
 				return list, err
 			}
-			for i := range outputs {
-				if o := blk.First + commitlog.Offset(i); o >= at && o < b.offset(b.end) {
-					list[o-b.offset(0)] = &outputs[i]
-				}
+			outputs, err := pipeline.DecodeOutputs(blocks[0].Data)
+			if err != nil {
+				return list, err
 			}
+			*decoded = logBlock{space, blocks[0].First, blocks[0].End(), outputs}
 		}
-		at = blocks[len(blocks)-1].End()
+		for o := at; o < min(end, decoded.end); o++ {
+			list[o-b.offset(0)] = &decoded.outputs[o-decoded.first]
+		}
 	}
 	return list, nil
 }
