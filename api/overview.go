@@ -95,7 +95,10 @@ func (a *API) ingested(ctx context.Context, in *ingestInput, counts func(inspect
 		return nil, err
 	}
 	a.cfg.Seen.Settle(ctx)
-	list, err := a.cfg.Seen.Counts(ctx, inspect.VolumeQuery{From: in.from, To: in.to, Grain: in.grain, Sources: []string{in.SourceID}})
+	list, err := a.cfg.Seen.Counts(ctx, inspect.VolumeQuery{
+		From: in.from, To: in.to, Grain: in.grain, Sources: []string{in.SourceID},
+		NoEvents: !in.by.name && in.filter["eventName"] == nil, NoVersions: !in.by.version && in.filter["appVersion"] == nil,
+	})
 	if err != nil {
 		return nil, err
 	}

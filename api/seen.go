@@ -99,7 +99,7 @@ func (a *API) calls(ctx context.Context, period string, perSource bool) ([]calls
 	}
 	a.cfg.Seen.Settle(ctx)
 	begin := last.AddDate(0, 0, 1-last.Day())
-	list, err := a.cfg.Seen.Counts(ctx, inspect.VolumeQuery{From: begin, To: last.AddDate(0, 0, 1), Grain: inspect.Day})
+	list, err := a.cfg.Seen.Counts(ctx, inspect.VolumeQuery{From: begin, To: last.AddDate(0, 0, 1), Grain: inspect.Day, NoEvents: true, NoVersions: true})
 	if err != nil {
 		return nil, err
 	}
@@ -321,6 +321,7 @@ func (in *volumeInput) volumeQuery() (q inspect.VolumeQuery, err error) {
 		}
 	}
 	q.Grain, q.Sources = inspect.Grain(in.Granularity), in.SourceID
+	q.NoEvents, q.NoVersions = len(in.EventName) == 0 && !slices.Contains(in.GroupBy, "eventName"), len(in.AppVersion) == 0
 	for _, g := range in.GroupBy {
 		if g != "eventName" && g != "eventType" && g != "source" {
 			return q, fault.Field("groupBy", "%q is nothing to group by: want eventName, eventType, source", g)

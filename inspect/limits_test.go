@@ -103,6 +103,47 @@ func TestLimitsLeaveOutAndCount(t *testing.T) {
 	}
 }
 
+// TestLongNamesAreLeftOut: names come from outside and all of a source are in
+// memory, so they have a length, too.
+func TestLongNamesAreLeftOut(t *testing.T) {
+	w := newWorld(t, memkv.New(), Limits{})
+	w.pass(1, 5, track(start, strings.Repeat("x", DefaultPathBytes), nil, ""), track(start, strings.Repeat("y", DefaultPathBytes+1), nil, ""))
+	w.catchUp()
+	if seen := w.source(); len(seen.Events) != 1 || seen.Events[0].Name[0] != 'x' || seen.EventsLeftOut != 1 {
+		t.Errorf("%d events, %d calls left out", len(seen.Events), seen.EventsLeftOut)
+	}
+}
+
+// TestCountsAddUpWhatIsNotAskedFor: a month of calls has a row for each day and
+// source, however many events and versions there were.
+func TestCountsAddUpWhatIsNotAskedFor(t *testing.T) {
+	w := newWorld(t, memkv.New(), Limits{})
+	var calls []call
+	for n := range 60 {
+		calls = append(calls, track(start, fmt.Sprint("E", n%5), nil, fmt.Sprint("v", n%3)))
+	}
+	w.pass(1, 10, calls...)
+	w.catchUp()
+	q := VolumeQuery{From: start, To: start.Add(24 * time.Hour), Grain: Day}
+	for _, test := range []struct {
+		noEvents, noVersions bool
+		rows                 int
+	}{{false, false, 15}, {true, false, 3}, {false, true, 5}, {true, true, 1}} {
+		q.NoEvents, q.NoVersions = test.noEvents, test.noVersions
+		list, err := NewMeter(w.db).Counts(t.Context(), q)
+		sum := uint64(0)
+		for _, v := range list {
+			sum += v.Count
+			if (v.Event == "") != test.noEvents || (v.AppVersion == "") != test.noVersions || v.LeftOut {
+				t.Errorf("%+v: a row %+v", test, v)
+			}
+		}
+		if err != nil || len(list) != test.rows || sum != 60 {
+			t.Errorf("%+v: %d rows of %d calls, %v", test, len(list), sum, err)
+		}
+	}
+}
+
 func TestSamplesAreFewAndExpire(t *testing.T) {
 	w := newWorld(t, memkv.New(), Limits{})
 	at := start

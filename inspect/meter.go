@@ -67,6 +67,9 @@ type VolumeQuery struct {
 	From, To time.Time
 	Grain    Grain
 	Sources  []string // ids; nil means all
+	// NoEvents and NoVersions leave events and app versions out of the rows,
+	// whose counts are added up: there are as few rows then as are needed.
+	NoEvents, NoVersions bool
 }
 
 // maxVolumes is the most that one answer of Counts holds.
@@ -97,7 +100,7 @@ func (m *Meter) Counts(ctx context.Context, q VolumeQuery) ([]Volume, error) {
 		if list, err = rejectedIn(r, q); err != nil {
 			return err
 		}
-		list, err = volumesIn(r, q, list)
+		list, err = volumesIn(r, &q, list)
 		return err
 	})
 	if err != nil {
@@ -151,14 +154,19 @@ func rejectedIn(r kv.Reader, q VolumeQuery) ([]Volume, error) {
 }
 
 // volumesIn reads what was accepted and appends it to list.
-func volumesIn(r kv.Reader, q VolumeQuery, list []Volume) ([]Volume, error) {
+func volumesIn(r kv.Reader, q *VolumeQuery, list []Volume) ([]Volume, error) {
 	stem := volumeStem(q.Grain)
 	known := map[uint32]*names{}
+	type row struct {
+		bucket uint32
+		volumeKey
+	}
+	rows := map[row]int{} // the places in list of those that are added up
 	byNumber, err := sourcesByNumber(r)
 	if err != nil {
 		return nil, err
 	}
-	for pair, err := range r.Scan(between(stem, q)) {
+	for pair, err := range r.Scan(between(stem, *q)) {
 		if err != nil {
 			return nil, err
 		}
@@ -182,10 +190,23 @@ func volumesIn(r kv.Reader, q VolumeQuery, list []Volume) ([]Volume, error) {
 		if err != nil {
 			return nil, err
 		}
+		if q.NoEvents || q.NoVersions {
+			if q.NoEvents {
+				k.event = leftOut
+			}
+			if q.NoVersions {
+				k.version = leftOut
+			}
+			if at, ok := rows[row{bucket, k}]; ok {
+				list[at].Count += n
+				continue
+			}
+			rows[row{bucket, k}] = len(list)
+		}
 		list = append(list, Volume{
 			Start: startOf(bucket), Source: source, Stage: stageAt(k.stage), Reason: k.reason, Type: typeName(k.kind),
 			Event: known[k.source].events[k.event], AppVersion: known[k.source].versions[k.version],
-			LeftOut: k.event == leftOut, Count: n,
+			LeftOut: k.event == leftOut && !q.NoEvents, Count: n,
 		})
 		if len(list) > maxVolumes {
 			return nil, errTooMany()

@@ -27,7 +27,8 @@ type Limits struct {
 	Properties int
 	// Versions is how many app versions of a source are told apart.
 	Versions int
-	// PathBytes is the longest path of a property that is kept.
+	// PathBytes is the longest path of a property, and the longest name of an
+	// event, that is kept: all names of a source are in memory.
 	PathBytes int
 }
 

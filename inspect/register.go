@@ -352,7 +352,7 @@ func (g *register) happening(ctx context.Context, id string, key happeningKey) (
 	e := s.events[key]
 	switch {
 	case e != nil:
-	case s.registered.events < uint64(g.cfg.Limits.Events):
+	case s.registered.events < uint64(g.cfg.Limits.Events) && len(key.name) <= g.cfg.Limits.PathBytes:
 		s.registered.events++
 		key.name = strings.Clone(key.name)
 		e = &happening{source: s, happeningKey: key, seenEvent: seenEvent{number: uint32(s.registered.events)}, fields: map[fieldName]*field{}}
