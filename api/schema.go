@@ -419,7 +419,7 @@ func (a *API) daily(ctx context.Context, source string, days int) (map[[2]string
 	now := a.cfg.Clock.Now()
 	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, time.UTC)
 	list, err := a.cfg.Seen.Counts(ctx, inspect.VolumeQuery{
-		From: today.AddDate(0, 0, 1-days), To: today.AddDate(0, 0, 1), Grain: inspect.Day, Sources: []string{source},
+		From: today.AddDate(0, 0, 1-days), To: today.AddDate(0, 0, 1), Grain: inspect.Day, Sources: []string{source}, NoVersions: true,
 	})
 	if err != nil {
 		return nil, err
