@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +22,7 @@ import (
 // remote is how commands find a running server.
 type remote struct {
 	Server string `env:"KITH_URL,KITH_SERVER" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The server, http://127.0.0.1:8080 by default."`
-	Token  string `env:"KITH_ADMIN_TOKEN,KITH_TOKEN" placeholder:"TOKEN" help:"The admin token. By default it is read from DIR/admin-token."`
+	Token  string `env:"KITH_ADMIN_TOKEN,KITH_TOKEN" placeholder:"TOKEN" help:"The admin token. By default it is read from DIR/admin-token, for a server on this machine or when --data is given."`
 	Data   string `default:"./kith-data" placeholder:"DIR" help:"The data directory of a server on this machine, for its admin token and the authority of its --tls-dev. ./kith-data by default."`
 	CA     string `name:"ca" placeholder:"FILE" help:"Certificates (PEM) that an https server's own is checked against, beside the system's."`
 }
@@ -28,7 +30,7 @@ type remote struct {
 // client returns a client of the server.
 func (c *remote) client() (*client.Client, error) {
 	token := c.Token
-	if token == "" {
+	if token == "" && c.local() {
 		text, err := os.ReadFile(filepath.Join(c.Data, auth.Name))
 		switch {
 		case err == nil:
@@ -46,6 +48,27 @@ func (c *remote) client() (*client.Client, error) {
 		return nil, usage{err}
 	}
 	return server, nil
+}
+
+// defaultData is where a server keeps its data unless it is told otherwise.
+const defaultData = "./kith-data"
+
+// local reports whether the token in the data directory is meant for the
+// server: the server is on this machine, or somebody has named the directory.
+// The token of a server that happens to be here is not sent to strangers.
+func (c *remote) local() bool {
+	if filepath.Clean(c.Data) != filepath.Clean(defaultData) {
+		return true
+	}
+	at, err := url.Parse(c.Server)
+	if err != nil {
+		return false
+	}
+	if at.Hostname() == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(at.Hostname())
+	return err == nil && addr.IsLoopback()
 }
 
 // transport trusts what the system trusts, and --ca; without it the local

@@ -330,3 +330,25 @@ func TestScriptsLeaveServersWithAnOrdinaryClockAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The token in ./kith-data is for servers of this machine; that of a directory
+// somebody names is for the server they name.
+func TestTokenIsNotSentToStrangers(t *testing.T) {
+	for _, c := range []struct {
+		server, data string
+		want         bool
+	}{
+		{"http://127.0.0.1:8080", "./kith-data", true},
+		{"https://localhost:8080", "kith-data", true},
+		{"http://[::1]:8080", "./kith-data", true},
+		{"https://events.example.com", "./kith-data", false},
+		{"http://127.0.0.1.example.com", "./kith-data", false},
+		{"http://192.0.2.7:8080", "kith-data/", false},
+		{"://", "./kith-data", false},
+		{"https://events.example.com", "/srv/kith", true},
+	} {
+		if got := (&remote{Server: c.server, Data: c.data}).local(); got != c.want {
+			t.Errorf("%s with --data %s: %v, want %v", c.server, c.data, got, c.want)
+		}
+	}
+}
