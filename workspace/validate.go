@@ -124,7 +124,7 @@ func checkSources(p *problems, base, next *Snapshot) {
 		for j, k := range s.WriteKeys {
 			place := fmt.Sprintf("%s.writeKeys.%d", at, j)
 			if !writeKeyForm.MatchString(k) {
-				p.add(place, "%q is not a write key: want 1 to 128 letters, digits, '.', '_' and '-'", k)
+				p.add(place, "this is not a write key: want 1 to 128 letters, digits, '.', '_' and '-'")
 			}
 			u.claim(p, place, "write key "+k, "another source, or twice here")
 		}
