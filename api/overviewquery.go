@@ -160,11 +160,15 @@ func widthOf(g inspect.Grain) time.Duration {
 // thing is what is counted together.
 type thing struct{ name, kind, version, reason string }
 
+// maxThings bounds what a tally tells apart: event names come from outside.
+const maxThings = 50_000
+
 // tally adds up counts by thing and bucket.
 type tally struct {
 	q     *OverviewQuery
 	of    map[thing]map[time.Time]*[2]uint64 // what is counted, and what waits
 	total uint64
+	full  bool // more than maxThings were to be told apart
 }
 
 func newTally(q *OverviewQuery) *tally {
@@ -181,6 +185,9 @@ func (t *tally) add(at time.Time, x thing, n uint64, waits bool) {
 	x = thing{pick(t.q.by.name, x.name), pick(t.q.by.kind, x.kind), pick(t.q.by.version, x.version), pick(t.q.by.reason, x.reason)}
 	series := t.of[x]
 	if series == nil {
+		if t.full = t.full || len(t.of) >= maxThings; t.full {
+			return
+		}
 		series = map[time.Time]*[2]uint64{}
 		t.of[x] = series
 	}
@@ -205,6 +212,9 @@ func pick(wanted bool, s string) string {
 
 // overview writes what was added, the largest first.
 func (t *tally) overview(retries bool) (*overview, error) {
+	if t.full {
+		return nil, fault.Field("groupBy", "there are more than %d of these: ask for a shorter time, use a filter, or group by less", maxThings)
+	}
 	var all []dataset
 	for x, series := range t.of {
 		d := dataset{Series: []datapoint{}}
