@@ -236,14 +236,21 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// TestCopiesOfManyChangedBodies looks for copies where each run of verdicts
-// holds much: what is read at once stays bounded.
-func TestCopiesOfManyChangedBodies(t *testing.T) {
+// TestManyChangedBodies reads verdicts of which each run holds much, while the
+// log is packed small: what is read at once stays bounded, and all is read.
+func TestManyChangedBodies(t *testing.T) {
 	db := memkv.New()
-	a := archive.New(db, nil)
+	log, err := kvlog.Open(t.Context(), db, kv.SpaceKey(1, 'r'), "log/raw/1", kvlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := archive.New(db, func(uint32) (commitlog.Log, error) { return log, nil })
 	const runs = 40
 	body := bytes.Repeat([]byte("x"), 1<<20)
 	for n := range commitlog.Offset(runs) {
+		if _, err := log.Append(t.Context(), event.EncodeBlock([]event.Record{{Head: event.Head{Kind: event.KindEvent}, Body: []byte("{}")}})); err != nil {
+			t.Fatal(err)
+		}
 		r := &pipeline.Record{Offset: n, Verdict: pipeline.Verdict{Code: pipeline.Admitted, Body: body}}
 		if n == runs-1 {
 			r.Verdict = pipeline.Verdict{Code: pipeline.Duplicate}
@@ -256,10 +263,27 @@ func TestCopiesOfManyChangedBodies(t *testing.T) {
 		}
 	}
 	if got, complete, err := a.Copies(t.Context(), 1, 0, runs, 10); err != nil || complete || len(got) != 0 {
-		t.Errorf("of the first: %v, complete %v, %v", got, complete, err)
+		t.Errorf("copies of the first: %v, complete %v, %v", got, complete, err)
 	}
 	if got, complete, err := a.Copies(t.Context(), 1, runs-1, runs, 10); err != nil || !complete || len(got) != 0 {
-		t.Errorf("of the last: %v, complete %v, %v", got, complete, err)
+		t.Errorf("copies of the last: %v, complete %v, %v", got, complete, err)
+	}
+	seen := 0
+	var ends []commitlog.Offset
+	for next := commitlog.Offset(0); next < runs; ends = append(ends, next) {
+		before := next
+		next, err = a.Follow(t.Context(), 1, next, 1<<20, func(p *archive.Judged) error {
+			if seen++; len(p.Processed()) < 1<<20 && p.Offset != runs-1 {
+				t.Errorf("record %d has a body of %d bytes", p.Offset, len(p.Processed()))
+			}
+			return nil
+		})
+		if err != nil || next == before {
+			t.Fatalf("from %d to %d, %v", before, next, err)
+		}
+	}
+	if seen != runs || len(ends) != 2 {
+		t.Errorf("followed %d records, up to %v", seen, ends)
 	}
 }
 

@@ -29,8 +29,9 @@ func (p *Judged) Processed() []byte {
 // Follow calls fn with the records that the loop has passed, from one offset
 // on, in order, until about maxBytes of the packed log are read, and returns
 // where to go on: from itself when nothing more has passed. What fn gets is
-// valid until it returns. Verdicts are those of one moment of the store; fn runs
-// outside of it. An error of fn ends it.
+// valid until it returns. Verdicts are those of one moment of the store, 32 MB of
+// them at most, with which it ends early; fn runs outside of it. An error of fn
+// ends it.
 func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*Judged) error) (next commitlog.Offset, err error) {
 	log, err := a.raw(space)
 	if err != nil {
@@ -76,7 +77,8 @@ func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offse
 }
 
 // verdictsOf returns the runs of verdicts that cover the records from one
-// offset up to another, in order.
+// offset up to another, in order: all, or those that are no more than
+// maxVerdictBytes.
 func (a *Archive) verdictsOf(ctx context.Context, space uint32, from, to commitlog.Offset) ([]*verdictRun, error) {
 	var runs []*verdictRun
 	err := a.db.View(ctx, func(r kv.Reader) error {
@@ -86,10 +88,13 @@ func (a *Archive) verdictsOf(ctx context.Context, space uint32, from, to commitl
 			return err
 		}
 		runs = append(runs, first)
-		stem := verdictStem(space)
+		stem, bytes := verdictStem(space), 0
 		for pair, err := range r.Scan(kv.Range{From: runKey(stem, first.first+1), To: runKey(stem, to)}) {
 			if err != nil {
 				return err
+			}
+			if bytes += len(pair.Value); bytes > maxVerdictBytes {
+				return nil
 			}
 			parts := kv.PartsAfter(pair.Key, stem)
 			run, err := decodeVerdicts(commitlog.Offset(parts.Uint64()), append([]byte{}, pair.Value...))

@@ -59,9 +59,9 @@ func (a *Archive) Passed(ctx context.Context, space, epoch uint32, at commitlog.
 	return p, err
 }
 
-// maxCopyBytes bounds the verdicts that Copies reads: they hold the bodies that
-// intake has changed.
-const maxCopyBytes = 32 << 20
+// maxVerdictBytes bounds the verdicts that are read at once: they hold the bodies
+// that intake has changed, which are not packed.
+const maxVerdictBytes = 32 << 20
 
 // Copies returns the offsets of later records that repeat the one at of, oldest
 // first: those that the first runs batches of the loop after it hold, at most
@@ -82,7 +82,7 @@ func (a *Archive) Copies(ctx context.Context, space uint32, of commitlog.Offset,
 			if err != nil {
 				return err
 			}
-			if seen++; seen > runs || bytes > maxCopyBytes {
+			if seen++; seen > runs || bytes > maxVerdictBytes {
 				return nil
 			}
 			bytes += len(pair.Value)
