@@ -80,9 +80,9 @@ func (s *session) forgetKind() {
 	s.changes[string(failureKey(s.w.id, oldest))] = nil
 }
 
-// expireFailures forgets what is too old.
+// expireFailures forgets what is too old, or will be before it is called again.
 func (s *session) expireFailures(now int64) {
-	limit := time.UnixMilli(now).Add(-failuresFor)
+	limit := time.UnixMilli(now).Add(sweepEvery - failuresFor)
 	for code, k := range s.failures {
 		n := len(k.list)
 		k.list = slices.DeleteFunc(k.list, func(f Failure) bool { return f.At.Before(limit) })

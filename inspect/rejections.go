@@ -218,9 +218,9 @@ func (r *Rejections) write(batch []Rejection) error {
 	return nil
 }
 
-// sweep removes what is too old.
+// sweep removes what is too old, or will be before the next sweep.
 func (r *Rejections) sweep(ctx context.Context) error {
-	before := r.clock.Now().Add(-KeptFor)
+	before := r.clock.Now().Add(sweepEvery - KeptFor)
 	removed := map[string]int{}
 	err := r.db.Update(ctx, fence, kv.Lazy, func(tx kv.Tx) error {
 		for source := range r.sources {
