@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -249,6 +250,41 @@ func TestDeliveryOverview(t *testing.T) {
 	}
 	if err := c.Call(t.Context(), "GET", "/delivery-overview/successfully-received?"+strings.ReplaceAll(good, source, "nobody"), nil, nil); !fault.Is(err, fault.NotFound) {
 		t.Errorf("an unknown source: %v", err)
+	}
+}
+
+// TestTraceOfAMovedDestination: what happened at a destination while it was
+// connected to the source is told after it was connected to another, and what
+// never came to one is not.
+func TestTraceOfAMovedDestination(t *testing.T) {
+	_, c, to := onTestClock(t)
+	apply := func(file string) {
+		t.Helper()
+		if _, err := c.Apply(t.Context(), []byte(file), nil, false, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send := func(id string) (where []string) {
+		t.Helper()
+		if err := c.Send(t.Context(), "line-write-key", "track", map[string]any{"userId": "u1", "event": "E", "messageId": id}); err != nil {
+			t.Fatal(err)
+		}
+		advance(t, c, "0s")
+		for _, d := range traced(t, c, id, "").Message.Deliveries {
+			where = append(where, d.Destination+" "+d.State)
+		}
+		return where
+	}
+	if got := send("before"); !slices.Equal(got, []string{"crm delivered"}) || to.named("E") != 1 {
+		t.Fatalf("before: %v", got)
+	}
+	settings := fmt.Sprintf("metadataId: webhook, settings: {url: %q}", "http://127.0.0.1:9")
+	apply("sources: [{slug: app, name: App}]\ndestinations: [{slug: crm, source: app, " + settings + "}]")
+	if got := send("after"); len(got) != 0 {
+		t.Errorf("sent after the move: %v", got)
+	}
+	if m := traced(t, c, "before", "").Message; len(m.Deliveries) != 1 || m.Deliveries[0].State != "delivered" {
+		t.Errorf("sent before the move: %+v", m.Deliveries)
 	}
 }
 

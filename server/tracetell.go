@@ -270,11 +270,12 @@ func (t *telling) deliveries(ctx context.Context, caused []archive.Caused) error
 		switch {
 		case o.Event != nil:
 			for _, dest := range bySlug(t.snap) {
-				if dest.SourceID != o.Event.Source {
-					continue
-				}
+				before := len(t.trace.Deliveries)
 				if err := t.delivery(ctx, dest, &caused[i], nil); err != nil {
 					return err
+				}
+				if dest.SourceID != o.Event.Source { // it may have been when the event came
+					t.trace.Deliveries = append(t.trace.Deliveries[:before], slices.DeleteFunc(t.trace.Deliveries[before:], notItsOwn)...)
 				}
 			}
 		case o.Message != nil:
@@ -295,6 +296,12 @@ func (t *telling) deliveries(ctx context.Context, caused []archive.Caused) error
 		t.trace.Notes = append(t.trace.Notes, "No destination is connected to its source.")
 	}
 	return nil
+}
+
+// notItsOwn reports whether nothing happened at a destination that was never
+// connected to the event's source.
+func notItsOwn(d api.TraceDelivery) bool {
+	return d.Code == delivery.GateSource.Code() || d.State == "unknown" || d.State == "not reached" || d.State == "under way"
 }
 
 // bySlug returns the destinations in the order of their slugs.
