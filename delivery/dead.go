@@ -145,7 +145,7 @@ func (d *Delivery) Resend(ctx context.Context, destination string, ids []string)
 	if len(ids) > MaxResendPage {
 		return 0, false, fault.New(fault.Invalid, "%d dead letters at once; at most %d are sent again by one call", len(ids), MaxResendPage)
 	}
-	r := &resendRequest{answer: make(chan resendAnswer, 1)}
+	r := &resendRequest{}
 	for _, s := range ids {
 		id, err := parseDeadID(s)
 		if err != nil {
@@ -155,23 +155,46 @@ func (d *Delivery) Resend(ctx context.Context, destination string, ids []string)
 			r.ids = append(r.ids, id)
 		}
 	}
+	a := d.askResend(ctx, destination, r)
+	return a.n, a.more != nil, a.err
+}
+
+// ResendAll sends all dead letters of a destination again that there are now,
+// each once, also those that die again meanwhile; see Resend. With an error it
+// returns how many it has sent before.
+func (d *Delivery) ResendAll(ctx context.Context, destination string) (n int, err error) {
+	until := d.cfg.Clock.Now().UnixMilli()
+	r := &resendRequest{until: until}
+	for {
+		a := d.askResend(ctx, destination, r)
+		n += a.n
+		if a.err != nil || a.more == nil {
+			return n, a.err
+		}
+		r = &resendRequest{after: a.more, until: until}
+	}
+}
+
+// askResend has the worker of a destination carry out a request.
+func (d *Delivery) askResend(ctx context.Context, destination string, r *resendRequest) resendAnswer {
 	w, err := d.worker(destination)
 	if err != nil {
-		return 0, false, err
+		return resendAnswer{err: err}
 	}
+	r.answer = make(chan resendAnswer, 1)
 	w.resend(r)
 	select {
 	case a := <-r.answer:
-		return a.n, a.more, a.err
+		return a
 	case <-ctx.Done():
-		return 0, false, fault.Wrap(fault.Unavailable, ctx.Err())
+		return resendAnswer{err: fault.Wrap(fault.Unavailable, ctx.Err())}
 	}
 }
 
 // resend carries out a request, which is answered once it is committed. No
 // commit is under way.
 func (s *session) resend(ctx context.Context, r *resendRequest) {
-	letters, more, err := s.letters(ctx, r.ids)
+	letters, more, err := s.letters(ctx, r)
 	if err != nil {
 		r.answer <- resendAnswer{err: err}
 		return
@@ -211,9 +234,10 @@ type letter struct {
 	dead
 }
 
-// letters reads the dead letters with the given ids, or the oldest ones.
-// Changes that are not committed yet count; no commit is under way.
-func (s *session) letters(ctx context.Context, ids []deadID) (found []letter, more bool, err error) {
+// letters reads the dead letters that a request asks for; more is the last of
+// them when there are others. Changes that are not committed yet count; no
+// commit is under way.
+func (s *session) letters(ctx context.Context, asked *resendRequest) (found []letter, more *deadID, err error) {
 	add := func(id deadID, key, value []byte) error {
 		if changed, ok := s.changes[string(key)]; ok {
 			value = changed
@@ -225,7 +249,7 @@ func (s *session) letters(ctx context.Context, ids []deadID) (found []letter, mo
 		return err
 	}
 	err = s.cfg.DB.View(ctx, func(r kv.Reader) error {
-		for _, id := range ids {
+		for _, id := range asked.ids {
 			key := deadKey(s.w.id, id)
 			value, err := r.Get(key)
 			if err != nil {
@@ -238,11 +262,18 @@ func (s *session) letters(ctx context.Context, ids []deadID) (found []letter, mo
 				return err
 			}
 		}
-		if len(ids) > 0 {
+		if len(asked.ids) > 0 {
 			return nil
 		}
 		stem := deadStem(s.w.id)
-		for pair, err := range r.Scan(kv.Prefix(stem)) {
+		all := kv.Prefix(stem)
+		if asked.after != nil {
+			all.From = append(deadKey(s.w.id, *asked.after), 0)
+		}
+		if asked.until > 0 {
+			all.To = stem.Clone().Int64(asked.until + 1)
+		}
+		for pair, err := range r.Scan(all) {
 			if err != nil {
 				return err
 			}
@@ -254,7 +285,8 @@ func (s *session) letters(ctx context.Context, ids []deadID) (found []letter, mo
 				return err
 			}
 			if len(found) > MaxResendPage {
-				found, more = found[:MaxResendPage], true
+				found = found[:MaxResendPage]
+				more = &found[MaxResendPage-1].id
 				return nil
 			}
 		}

@@ -856,6 +856,36 @@ func TestTap(t *testing.T) {
 	}
 }
 
+// TestResendAll sends more dead letters again than one request takes, at a
+// destination that refuses them at once: each goes out once more, not for ever.
+func TestResendAll(t *testing.T) {
+	w := newWorld(t)
+	refuses := &scripted{batching: destination.Batching{Size: 100}, send: func(_ context.Context, items []destination.Item) []destination.Outcome {
+		return destination.All(len(items), destination.Outcome{Status: destination.Permanent, Reason: "no"})
+	}}
+	w.conns = append(w.conns, refuses.connector(4))
+	w.destination("dst", "scripted", `{}`)
+	w.run()
+	const n = 2*delivery.MaxResendPage + 100
+	for at := 0; at < n; at += 300 {
+		var outputs []pipeline.Output
+		for range 300 {
+			outputs = append(outputs, w.event(0, `{}`))
+		}
+		w.append(1, outputs...)
+	}
+	w.settle()
+	w.counts("dst", 0, 0, n, 0)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if sent, err := w.d.ResendAll(ctx, "dst"); sent != n || err != nil {
+		t.Errorf("sent %d again, of %d: %v", sent, n, err)
+	}
+	w.settle()
+	w.counts("dst", 0, 0, n, 0)
+	w.audit("dst")
+}
+
 func TestEgressRefusal(t *testing.T) {
 	w := newWorld(t)
 	w.destination("dst", "webhook", `{"url":"http://127.0.0.2:9/hook?key=s3cret"}`)

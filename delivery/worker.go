@@ -35,13 +35,15 @@ type settleRequest struct {
 
 // resendRequest asks to send dead letters again.
 type resendRequest struct {
-	ids    []deadID // none: all
+	ids    []deadID // none: the oldest
+	after  *deadID  // of these only those that died after this one; nil: all
+	until  int64    // and no later than this, in milliseconds; zero: all
 	answer chan resendAnswer
 }
 
 type resendAnswer struct {
 	n    int
-	more bool
+	more *deadID // the last one, when others come after it
 	err  error
 }
 

@@ -124,11 +124,9 @@ func resolvedOf(o *pipeline.Output) *pipeline.Resolved {
 
 // Retry sends dead letters again; see api.DeadLetters.
 func (d deadLetters) Retry(ctx context.Context, destination string, ids []string) (n int, err error) {
-	for {
-		sent, more, err := d.from.Resend(ctx, destination, ids)
-		n += sent
-		if err != nil || !more || len(ids) > 0 {
-			return n, err
-		}
+	if len(ids) == 0 {
+		return d.from.ResendAll(ctx, destination)
 	}
+	n, _, err = d.from.Resend(ctx, destination, ids)
+	return n, err
 }
