@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"kith/event"
 	"kith/fault"
 	"kith/kv"
 )
@@ -26,6 +27,9 @@ const (
 // count adds a rejection to what is to be written.
 func (r *Rejections) count(x *Rejection) {
 	c := rejectedCount{minute: bucketOf(Minute, x.At), source: x.Source, code: x.Code, kind: x.Type}
+	if x.Type != typeName(objectKind) {
+		c.kind = event.ParseType(x.Type).String() // what was sent may be anything
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, known := r.pending[c]; !known && len(r.pending) >= maxRejectedCounts {

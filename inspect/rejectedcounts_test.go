@@ -58,6 +58,22 @@ func TestRejectionsAreCountedForGood(t *testing.T) {
 	}
 }
 
+// TestTypesThatAreNoneAreCountedTogether: the type of a refused message is what
+// somebody has sent, and each that is counted by itself is kept for 400 days.
+func TestTypesThatAreNoneAreCountedTogether(t *testing.T) {
+	db := memkv.New()
+	r, stop := running(t, db, clock.NewManual(start))
+	for n := range 20 {
+		r.Reject(Rejection{Source: "web", At: start, Code: "unknown_type", Type: fmt.Sprint("made up ", n)})
+	}
+	r.Reject(Rejection{Source: "web", At: start, Code: "unknown_type", Type: "object"})
+	stop()
+	want := "[01T00:00 web rejected unknown_type  20 01T00:00 web rejected unknown_type object 1]"
+	if got := fmt.Sprint(counted(t, db, VolumeQuery{From: start, To: start.Add(time.Hour), Grain: Hour})); got != want {
+		t.Errorf("counted %s, want %s", got, want)
+	}
+}
+
 func TestRejectionsAreCountedWhenTheyAreLost(t *testing.T) {
 	db := memkv.New()
 	r, err := OpenRejections(t.Context(), db, clock.NewManual(start), nil)
