@@ -67,8 +67,10 @@ func (t tracer) Trace(ctx context.Context, q api.TraceQuery) (*api.Traced, error
 	}
 	switch {
 	case found:
-		out.Message, err = t.describe(ctx, where, q.Body)
-		return out, err
+		if out.Message, err = t.describe(ctx, where, q.Body); err != nil {
+			return nil, err
+		}
+		return out, t.elsewhere(ctx, &q, where.space, out.Message)
 	case out.Scan == nil && len(rejected) == 0:
 		return nil, fault.New(fault.NotFound, "no message %.100q: it has not arrived, or it is longer ago than messageIds are remembered; a scan looks through everything that is kept (scan=true)", q.ID)
 	}
@@ -131,6 +133,26 @@ func (t tracer) find(ctx context.Context, q *api.TraceQuery) (where spot, found 
 		}
 	}
 	return spot{}, false, nil
+}
+
+// elsewhere tells of messages with the same messageId in the other spaces that
+// are asked for: a messageId counts once in each.
+func (t tracer) elsewhere(ctx context.Context, q *api.TraceQuery, here *space, m *api.Trace) error {
+	return t.s.db.View(ctx, func(r kv.Reader) error {
+		for i := range q.Spaces {
+			if q.Spaces[i].Number == here.number {
+				continue
+			}
+			_, found, err := pipeline.FindMessage(r, q.Spaces[i].Number, q.ID)
+			if err != nil {
+				return err
+			}
+			if slug := q.Spaces[i].Slug; found {
+				m.Notes = append(m.Notes, fmt.Sprintf("The space %s has a message with the same messageId: look for it with space=%s.", slug, slug))
+			}
+		}
+		return nil
+	})
 }
 
 // matches returns whether a head is of the message that is looked for.

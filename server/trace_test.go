@@ -253,6 +253,30 @@ func TestDeliveryOverview(t *testing.T) {
 	}
 }
 
+// TestTraceInTwoSpaces: a messageId counts once in each space, and who finds one
+// is told of the other.
+func TestTraceInTwoSpaces(t *testing.T) {
+	_, c, _ := onTestClock(t)
+	file := "spaces: [{slug: second, name: Second}]\nsources: [{slug: other, name: Other, space: second, writeKeys: [other-write-key]}]"
+	if _, err := c.Apply(t.Context(), []byte(file), nil, false, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"line-write-key", "other-write-key"} {
+		if err := c.Send(t.Context(), key, "track", map[string]any{"userId": "u1", "event": "E", "messageId": "m"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	advance(t, c, "0s")
+	other := map[string]string{"default": "second", "second": "default"}
+	for _, space := range []string{"", "default", "second"} {
+		m := traced(t, c, "m", "space="+space).Message
+		told := strings.Contains(strings.Join(m.Notes, " "), "look for it with space="+other[m.Space])
+		if m.Status != "admitted" || space != "" && m.Space != space || told != (space == "") {
+			t.Errorf("in %q: %s in %s, %q", space, m.Status, m.Space, m.Notes)
+		}
+	}
+}
+
 // TestTraceOfAMovedDestination: what happened at a destination while it was
 // connected to the source is told after it was connected to another, and what
 // never came to one is not.
