@@ -114,6 +114,42 @@ func TestLongNamesAreLeftOut(t *testing.T) {
 	}
 }
 
+// TestWhatIsKnownIsBounded sends many long names, as nobody would but somebody
+// who wants the memory: what is in memory is let go, and nothing is counted
+// wrong.
+func TestWhatIsKnownIsBounded(t *testing.T) {
+	w := newWorld(t, memkv.New(), Limits{})
+	const events, each = 160, DefaultProperties
+	long := strings.Repeat("x", DefaultPathBytes-20)
+	for e := range events {
+		wide := map[string]any{}
+		for n := range each {
+			wide[fmt.Sprint(long, n)] = n
+		}
+		w.pass(1, 10, track(start, fmt.Sprint("E", e), wide, ""))
+		w.catchUp()
+		if w.seen.seen.kept > maxKnownBytes {
+			t.Fatalf("%d bytes are held", w.seen.seen.kept)
+		}
+	}
+	held := 0
+	for _, s := range w.seen.seen.sources {
+		for _, e := range s.events {
+			for _, f := range e.fields {
+				held += len(f.path)
+			}
+		}
+	}
+	if held > maxKnownBytes {
+		t.Errorf("%d bytes of names are held", held)
+	}
+	for _, e := range w.source().Events {
+		if e.Allowed != 1 || e.Properties != each+2 { // context.app, and the version in it
+			t.Fatalf("%+v", e)
+		}
+	}
+}
+
 // TestCountsAddUpWhatIsNotAskedFor: a month of calls has a row for each day and
 // source, however many events and versions there were.
 func TestCountsAddUpWhatIsNotAskedFor(t *testing.T) {

@@ -38,7 +38,7 @@ type register struct {
 	changed []*field
 
 	bytes   int // of shapes
-	kept    int // fields in memory
+	kept    int // bytes of events and fields, about
 	outline outline
 }
 
@@ -46,7 +46,8 @@ type register struct {
 const (
 	maxShapes     = 8192
 	maxShapeBytes = 16 << 20
-	maxFields     = 200_000
+	maxKnownBytes = 64 << 20 // of events and fields
+	knownBytes    = 300      // of one, beside its name and samples
 	maxShapeKey   = 16 << 10 // a larger outline is not remembered
 )
 
@@ -131,7 +132,7 @@ func newRegister(cfg *ObserverConfig) *register {
 
 // full reports whether it is time to commit.
 func (g *register) full() bool {
-	return g.calls >= chunkCalls || len(g.shapes) > 2*maxShapes || g.bytes > 2*maxShapeBytes || g.kept > 2*maxFields ||
+	return g.calls >= chunkCalls || len(g.shapes) > 2*maxShapes || g.bytes > 2*maxShapeBytes || g.kept > 2*maxKnownBytes ||
 		len(g.tallies)+len(g.changed)+g.users.size() > chunkWrites
 }
 
@@ -141,7 +142,7 @@ func (g *register) committed() {
 	g.calls, g.dirty, g.touched, g.renewed, g.changed = 0, g.dirty[:0], g.touched[:0], g.renewed[:0], g.changed[:0]
 	clear(g.tallies)
 	g.users.committed()
-	if len(g.shapes) > maxShapes || g.bytes > maxShapeBytes || g.kept > maxFields {
+	if len(g.shapes) > maxShapes || g.bytes > maxShapeBytes || g.kept > maxKnownBytes {
 		g.sources, g.shapes = map[string]*source{}, map[string]*shape{}
 		g.bytes, g.kept = 0, 0
 	}
@@ -298,6 +299,9 @@ func (g *register) source(ctx context.Context, id string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
+	for key := range s.events {
+		g.kept += knownBytes + len(key.name)
+	}
 	g.numbers, g.ready = highest, true
 	if s.number == 0 {
 		g.numbers++
@@ -357,7 +361,7 @@ func (g *register) happening(ctx context.Context, id string, key happeningKey) (
 		key.name = strings.Clone(key.name)
 		e = &happening{source: s, happeningKey: key, seenEvent: seenEvent{number: uint32(s.registered.events)}, fields: map[fieldName]*field{}}
 		s.events[key] = e
-		g.kept++
+		g.kept += knownBytes + len(key.name)
 		g.touch(s)
 	default:
 		return &happening{source: s, happeningKey: happeningKey{kind: key.kind}}, nil
@@ -387,7 +391,7 @@ func (g *register) readFields(ctx context.Context, e *happening) error {
 			}
 			e.fields[f.fieldName] = f
 			e.inUse[f.section]++
-			g.kept++
+			g.kept += knownBytes + len(f.path)
 		}
 		stem = sampleStem(today, e.source.id, e.number)
 		for pair, err := range r.Scan(kv.Prefix(stem)) {
@@ -403,6 +407,7 @@ func (g *register) readFields(ctx context.Context, e *happening) error {
 			if f.samples, err = decodeSamples(pair.Value); err != nil {
 				return err
 			}
+			g.kept += len(pair.Value)
 		}
 		return nil
 	})
@@ -429,7 +434,7 @@ func (g *register) look(s *shape, r *archive.Judged, omitted []string) {
 			s.event.fields[name] = f
 			s.event.inUse[in]++
 			s.event.properties++
-			g.kept++
+			g.kept += knownBytes + len(path)
 		}
 		i, ok := at[f]
 		if !ok {
@@ -519,6 +524,7 @@ func (g *register) sample(s *shape, r *archive.Judged) {
 			return
 		}
 		f.samples, f.newSamples = append(f.samples, text), true
+		g.kept += len(text)
 		g.change(f)
 	})
 }
