@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kith/event"
+	"kith/fault"
 	"kith/kv"
 	"kith/kv/memkv"
 )
@@ -147,6 +148,63 @@ func TestWhatIsKnownIsBounded(t *testing.T) {
 		if e.Allowed != 1 || e.Properties != each+2 { // context.app, and the version in it
 			t.Fatalf("%+v", e)
 		}
+	}
+}
+
+// tightDB is a store whose transactions take few keys of what is counted.
+type tightDB struct {
+	kv.DB
+	most    int
+	refused int
+}
+
+func (d *tightDB) Update(ctx context.Context, f kv.Fence, durability kv.Durability, fn func(kv.Tx) error) error {
+	n := 0
+	err := d.DB.Update(ctx, f, durability, func(tx kv.Tx) error {
+		counted := &countedTx{Tx: tx}
+		if err := fn(counted); err != nil {
+			return err
+		}
+		if n = counted.n; f == usageFence && n > d.most {
+			return fault.New(fault.Invalid, "%d keys in one transaction", n)
+		}
+		return nil
+	})
+	if f == usageFence && n > d.most {
+		d.refused++
+	}
+	return err
+}
+
+type countedTx struct {
+	kv.Tx
+	n int
+}
+
+func (t *countedTx) Set(key, value []byte) error {
+	t.n++
+	return t.Tx.Set(key, value)
+}
+
+// TestMoreThanATransactionTakes: what is too much for one is counted in several,
+// each call once.
+func TestMoreThanATransactionTakes(t *testing.T) {
+	db := &tightDB{DB: memkv.New(), most: 60}
+	w := newWorld(t, db, Limits{})
+	var calls []call
+	for n := range 100 {
+		calls = append(calls, track(start, fmt.Sprint("E", n), map[string]any{"n": n}, ""))
+	}
+	w.pass(1, 10, calls...)
+	w.catchUp()
+	seen := w.source()
+	for _, e := range seen.Events {
+		if e.Allowed != 1 {
+			t.Errorf("%s was counted %d times", e.Name, e.Allowed)
+		}
+	}
+	if lag, err := w.seen.Lag(t.Context(), 1); len(seen.Events) != 100 || db.refused == 0 || lag != 0 || err != nil {
+		t.Errorf("%d events, %d transactions refused, %d behind, %v", len(seen.Events), db.refused, lag, err)
 	}
 }
 

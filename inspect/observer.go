@@ -327,6 +327,12 @@ func (o *Observer) chunk(ctx context.Context, space uint32) (more bool, err erro
 		}
 		return tx.Set(cursorKey(space), encodeCursor(next))
 	})
+	if calls := o.seen.calls; fault.Is(err, fault.Invalid) && calls > 1 {
+		// More than one transaction takes: many long names, many samples.
+		o.seen = newRegister(&o.cfg)
+		o.seen.most = calls / 2
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}

@@ -28,6 +28,10 @@ type register struct {
 	numbers uint32 // the highest of a source; known once ready
 	ready   bool
 
+	// most is how many calls one commit may have: fewer while a transaction
+	// does not take what so many bring about.
+	most int
+
 	// Since the last commit.
 	calls   int
 	dirty   []*shape
@@ -127,12 +131,12 @@ type tallyKey struct {
 }
 
 func newRegister(cfg *ObserverConfig) *register {
-	return &register{cfg: cfg, sources: map[string]*source{}, shapes: map[string]*shape{}, tallies: map[tallyKey]uint64{}, users: newUsers()}
+	return &register{cfg: cfg, most: chunkCalls, sources: map[string]*source{}, shapes: map[string]*shape{}, tallies: map[tallyKey]uint64{}, users: newUsers()}
 }
 
 // full reports whether it is time to commit.
 func (g *register) full() bool {
-	return g.calls >= chunkCalls || len(g.shapes) > 2*maxShapes || g.bytes > 2*maxShapeBytes || g.kept > 2*maxKnownBytes ||
+	return g.calls >= g.most || len(g.shapes) > 2*maxShapes || g.bytes > 2*maxShapeBytes || g.kept > 2*maxKnownBytes ||
 		len(g.tallies)+len(g.changed)+g.users.size() > chunkWrites
 }
 
@@ -140,6 +144,7 @@ func (g *register) full() bool {
 // is much.
 func (g *register) committed() {
 	g.calls, g.dirty, g.touched, g.renewed, g.changed = 0, g.dirty[:0], g.touched[:0], g.renewed[:0], g.changed[:0]
+	g.most = min(chunkCalls, 2*g.most)
 	clear(g.tallies)
 	g.users.committed()
 	if len(g.shapes) > maxShapes || g.bytes > maxShapeBytes || g.kept > maxKnownBytes {
