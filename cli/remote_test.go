@@ -216,6 +216,19 @@ func TestTail(t *testing.T) {
 				t.Errorf("shown as %q", text)
 			}
 		}
+		// A source that is added while tail runs has a slug, one that is gone its id.
+		names, err := slugs(t.Context(), server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var added struct{ Source struct{ ID string } }
+		if err := server.Call(t.Context(), "POST", "/sources", map[string]string{"slug": "till", "metadataId": "http-api"}, &added); err != nil {
+			t.Fatal(err)
+		}
+		names.learn(t.Context(), server, added.Source.ID, "", "gone")
+		if names[added.Source.ID] != "till" || names["gone"] != "gone" {
+			t.Errorf("names are %v", names)
+		}
 		line, _, _ := strings.Cut(tail([]string{"Order Completed"}, "tail", "--json", "--stage", "admitted", "--source", "web"), "\n")
 		var item struct{ Stage, Name string }
 		if err := json.Unmarshal([]byte(line), &item); err != nil || item.Stage != "admitted" || item.Name != "Order Completed" {

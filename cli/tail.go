@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 	"strings"
@@ -24,7 +25,7 @@ type tailCommand struct {
 	ID          string   `name:"id" placeholder:"ID" help:"Only with this messageId, userId, anonymousId, groupId or other identifier, record id or profile."`
 	Rejected    bool     `help:"Only what was not accepted; the same as --stage rejected."`
 	Raw         bool     `help:"What came in, as it was accepted or refused; the same as --stage accepted,rejected --body."`
-	Recent      int      `default:"20" help:"How many from before to begin with, at most 1,000."`
+	Recent      int      `default:"20" help:"How many from before to begin with, at most 1,000. They come without the events themselves."`
 	Body        bool     `help:"Show the events themselves too."`
 }
 
@@ -74,6 +75,7 @@ func (c *tailCommand) Run(r *run) error {
 		if err := json.Unmarshal(m.Data, &item); err != nil {
 			return err
 		}
+		names.learn(r.ctx, server, item.Source, item.Destination)
 		_, err := fmt.Fprintln(r.Stdout, tailLine(&item, names, c.Body))
 		return err
 	})
@@ -96,9 +98,31 @@ func stageNames() string {
 	return strings.Join(names, ", ")
 }
 
+// slugNames are the slugs of sources and destinations by their ids.
+type slugNames map[string]string
+
+// learn asks again when an id is new, since sources and destinations are added
+// while events are watched. An id that nothing has any more stands for itself,
+// and so does one whose slug cannot be had now: it is no reason to stop.
+func (n slugNames) learn(ctx context.Context, server *client.Client, ids ...string) {
+	for _, id := range ids {
+		if _, known := n[id]; known || id == "" {
+			continue
+		}
+		now, err := slugs(ctx, server)
+		if err != nil {
+			return
+		}
+		maps.Copy(n, now)
+		if _, known := n[id]; !known {
+			n[id] = id
+		}
+	}
+}
+
 // slugs returns the slugs of sources and destinations by their ids.
-func slugs(ctx context.Context, server *client.Client) (map[string]string, error) {
-	names := map[string]string{}
+func slugs(ctx context.Context, server *client.Client) (slugNames, error) {
+	names := slugNames{}
 	for _, list := range []string{"sources", "destinations"} {
 		all, err := server.Slugs(ctx, list)
 		if err != nil {
@@ -112,7 +136,7 @@ func slugs(ctx context.Context, server *client.Client) (map[string]string, error
 }
 
 // tailLine writes an item as one line, and its body under it.
-func tailLine(i *inspect.Item, names map[string]string, body bool) string {
+func tailLine(i *inspect.Item, names slugNames, body bool) string {
 	place := i.Source
 	if i.Destination != "" {
 		place = i.Destination
