@@ -328,7 +328,7 @@ func (in *volumeInput) volumeQuery() (q inspect.VolumeQuery, err error) {
 		}
 	}
 	if width := map[inspect.Grain]time.Duration{inspect.Minute: time.Minute, inspect.Hour: time.Hour, inspect.Day: 24 * time.Hour}[q.Grain]; q.To.Sub(q.From) > maxBuckets*width {
-		return q, fault.Field("startTime", "that is too long for %s: want at most %d of them", in.Granularity, maxBuckets)
+		return q, fault.Field("startTime", "from startTime to endTime is too long for the granularity %s: want at most %d of them, or a coarser one", in.Granularity, maxBuckets)
 	}
 	return q, nil
 }
