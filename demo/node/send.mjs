@@ -4,6 +4,10 @@
 import { createInterface } from 'node:readline'
 import { Analytics } from '@segment/analytics-node'
 
+// Ctrl-C reaches every process of the terminal. This one ends with its input,
+// so that what it was given is still sent.
+process.on('SIGINT', () => {})
+
 const [, , host, writeKey] = process.argv
 const analytics = new Analytics({ host, writeKey, flushAt: 20, flushInterval: 250 })
 let failed = 0
