@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,10 +124,29 @@ func (f *Feed) Publish(items ...Item) {
 		for w := range f.watches {
 			w.offer(item)
 		}
-		kept := *item
-		kept.Body = nil
-		f.ring[f.seq%recentItems] = kept
+		f.ring[f.seq%recentItems] = item.kept()
 	}
+}
+
+// kept returns what is kept of an item for those who come later. Its strings are
+// its own: they may be parts of a request or of a block of the log, which would
+// be held with them.
+func (i *Item) kept() Item {
+	own := *i
+	own.Body, own.IDs = nil, slices.Clone(i.IDs)
+	parts := []*string{&own.Source, &own.Destination, &own.Type, &own.Name, &own.MessageID, &own.Who, &own.Profile, &own.Detail}
+	for n := range own.IDs {
+		parts = append(parts, &own.IDs[n])
+	}
+	var all strings.Builder // one piece of memory for them all
+	for _, s := range parts {
+		all.WriteString(*s)
+	}
+	text := all.String()
+	for _, s := range parts {
+		*s, text = text[:len(*s)], text[len(*s):]
+	}
+	return own
 }
 
 // Count adds n to what was seen of a stage at a source or a destination.

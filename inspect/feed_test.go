@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 
 	"kith/fault"
@@ -105,5 +107,29 @@ func TestClosedFeedEndsItsWatches(t *testing.T) {
 	f.Publish(Item{Stage: Accepted})
 	if _, err := f.Watch(Filter{}, 0); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("a new watch gives %v", err)
+	}
+}
+
+// TestFeedHoldsNoRequests: what is kept of items is a few short strings, which
+// come as parts of requests that may be large.
+func TestFeedHoldsNoRequests(t *testing.T) {
+	const requests, size = 200, 1 << 20
+	held := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	f := NewFeed()
+	before := held()
+	for range requests {
+		request := strings.Repeat("m", size)
+		f.Publish(Item{Stage: Accepted, MessageID: request[:10], Name: request[10:20], Who: request[20:30], IDs: []string{request[:10]}})
+	}
+	if after := held(); after > before+requests*size/10 {
+		t.Errorf("%d MB are held for %d items", (after-before)>>20, requests)
+	}
+	if last := f.Recent(Filter{ID: "mmmmmmmmmm"}, 1); len(last) != 1 || last[0].Name != "mmmmmmmmmm" {
+		t.Errorf("the last item is %+v", last)
 	}
 }

@@ -280,6 +280,7 @@ func (g *register) source(ctx context.Context, id string) (*source, error) {
 	if s := g.sources[id]; s != nil {
 		return s, nil
 	}
+	id = strings.Clone(id) // it is part of a block
 	s := &source{id: id, events: map[happeningKey]*happening{}, named: map[string]uint32{}}
 	highest := g.numbers
 	err := g.cfg.DB.View(ctx, func(r kv.Reader) error {

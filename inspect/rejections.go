@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +102,9 @@ func (r *Rejections) Reject(x Rejection) {
 		x.Body, x.Truncated = x.Body[:cut], true
 	}
 	x.Count = max(x.Count, 1)
-	x.Body = string(MaskKeys(bytes.ToValidUTF8([]byte(x.Body), []byte("\uFFFD")), nil)) // also: holds on to no request
+	// Also: nothing of it holds on to the request.
+	x.Body = string(MaskKeys(bytes.ToValidUTF8([]byte(x.Body), []byte("\uFFFD")), nil))
+	x.MessageID, x.Type = strings.Clone(x.MessageID), strings.Clone(x.Type)
 	if !x.Warning {
 		r.count(&x)
 	}
