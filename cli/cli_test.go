@@ -6,6 +6,10 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -163,6 +167,31 @@ func TestServeStopsWhenItIsTold(t *testing.T) {
 	}
 	if stdout.Len() > 0 {
 		t.Errorf("stdout %q", stdout)
+	}
+}
+
+func TestTheDemosServerEndsAfterItsGuests(t *testing.T) {
+	p, _, _ := program()
+	cfg := p.Memory
+	cfg.Listen, cfg.AdminToken, cfg.Logger, cfg.Notes = "127.0.0.1:0", "token", slog.New(slog.DiscardHandler), io.Discard
+	ctx, cancel := context.WithCancel(t.Context())
+	guests := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	err := running(ctx, cfg, func(base string) error {
+		cancel() // Ctrl-C
+		for range 100 {
+			answer, err := guests.Get(base + "/readyz")
+			if err != nil {
+				return err
+			}
+			answer.Body.Close()
+			if answer.StatusCode != http.StatusOK {
+				return fmt.Errorf("the server answers %s", answer.Status)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

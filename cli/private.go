@@ -9,20 +9,24 @@ import (
 )
 
 // running runs a server while fn works with it, and returns what either says.
+// The server ends after fn, also when ctx ends: fn may still have something to
+// hand in.
 func running(ctx context.Context, cfg server.Config, fn func(base string) error) error {
 	s, err := server.New(ctx, cfg)
 	if err != nil {
 		return asUsage(err)
 	}
-	ctx, stop := context.WithCancel(ctx)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	waiting, give := context.WithCancel(ctx)
+	defer give()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Run(ctx)
-		stop() // a server that cannot run ends the wait for it
+		ended <- s.Run(serving)
+		give() // a server that cannot run ends the wait for it
 	}()
 	err = func() error {
-		addr, err := s.Addr(ctx)
+		addr, err := s.Addr(waiting)
 		if err != nil {
 			return err
 		}
