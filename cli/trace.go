@@ -10,7 +10,6 @@ import (
 
 	"kith/api"
 	"kith/client"
-	"kith/fault"
 )
 
 // traceCommand says what became of a message.
@@ -31,8 +30,6 @@ func (c *traceCommand) Run(r *run) error {
 	}
 	found, err := c.look(r, server)
 	switch {
-	case fault.Is(err, fault.NotFound) && !c.Scan:
-		return fmt.Errorf("%w\nWith --scan everything that is kept is looked through", err)
 	case err != nil:
 		return c.explain(err)
 	case found.Message == nil && len(found.Rejections) == 0:

@@ -72,7 +72,7 @@ func (t tracer) Trace(ctx context.Context, q api.TraceQuery) (*api.Traced, error
 		}
 		return out, t.elsewhere(ctx, &q, where.space, out.Message)
 	case out.Scan == nil && len(rejected) == 0:
-		return nil, fault.New(fault.NotFound, "no message %.100q: it has not arrived, or came with a write key that no source has (see /api/rejected-events), or it is longer ago than messageIds are remembered; a scan looks through everything that is kept (scan=true)", q.ID)
+		return nil, fault.New(fault.NotFound, "no message %.100q: it has not arrived, or came with a write key that no source has (see /api/rejected-events), or it is longer ago than messageIds are remembered; --scan looks through everything that is kept (scan=true over HTTP)", q.ID)
 	}
 	return out, nil
 }
