@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"kith/api"
 	"kith/archive"
 	"kith/delivery"
@@ -178,16 +180,38 @@ func (t *telling) blocked(ctx context.Context, p *archive.Passed) error {
 func (t *telling) planned(p *archive.Passed) {
 	switch {
 	case p.Verdict.Body != nil:
-		why := p.Verdict.Reason
-		if why == "" {
-			why = "what the plan forbids was taken out, or its violations were noted in the event"
-		}
-		t.stage("tracking plan", "let pass, changed", "", why)
+		t.stage("tracking plan", "let pass, changed", "", planNotes(p.Verdict.Body)...)
 	case t.snap.PlanOf(p.Head.Source) == nil:
 		t.stage("tracking plan", "let pass", "", "its source has no tracking plan")
 	default:
 		t.stage("tracking plan", "let pass", "")
 	}
+}
+
+// maxNotes is how many findings of the tracking plan a trace shows.
+const maxNotes = 20
+
+// planNotes tells what the tracking plan has noted in an event that it let pass
+// (sheet connections_protocols §5.2).
+func planNotes(body []byte) []string {
+	found := gjson.GetBytes(body, "context.protocols")
+	var lines []string
+	found.Get("violations").ForEach(func(_, v gjson.Result) bool {
+		lines = append(lines, fmt.Sprintf("violation: %s (%s)", v.Get("description"), v.Get("field")))
+		return true
+	})
+	for _, list := range []struct{ name, means string }{
+		{"unplanned", "not in the plan: "}, {"omitted", "taken out, not in the plan: "}, {"omitted_on_violation", "taken out for its violation: "},
+	} {
+		found.Get(list.name).ForEach(func(_, v gjson.Result) bool {
+			lines = append(lines, list.means+v.String())
+			return true
+		})
+	}
+	if more := len(lines) - maxNotes; more > 0 {
+		lines = append(lines[:maxNotes], fmt.Sprintf("and %d more, in context.protocols of the event", more))
+	}
+	return lines
 }
 
 // changes tells what happened to profiles and audiences. linked says that the
