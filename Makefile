@@ -19,6 +19,7 @@ demo: build demo/node/node_modules
 	bin/kith demo --sdk demo/node $(DEMO)
 
 test: lint $(ANALYTICS)/dist/standalone.js demo/node/node_modules e2e/node/node_modules e2e/browser/node_modules
+	@e2e/sdk/install node
 	go test -timeout 20m ./...
 	@echo "make test: all tests passed"
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,8 +79,9 @@ func TestScenarios(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": command((*scenario).serve), "crash": command((*scenario).crash), "stop": command((*scenario).stop),
 			"sink": command((*scenario).startSink), "received": command((*scenario).received), "ordered": command((*scenario).ordered),
-			"field":   command((*scenario).field),
-			"traces":  command((*scenario).traces),
+			"field":  command((*scenario).field),
+			"traces": command((*scenario).traces),
+			"api":    command((*scenario).api), "send": command((*scenario).send),
 			"answers": command((*scenario).answers), "deadletters": command((*scenario).deadLetters), "resend": command((*scenario).resend),
 		},
 	})
@@ -274,6 +278,62 @@ func (s *scenario) field(ts *testscript.TestScript, args []string) error {
 		return fmt.Errorf("%s is %q, want %q, in\n%s", args[1], got, args[2], text)
 	}
 	return nil
+}
+
+// api asks the control API for a path, in which {SLUG} is the id of a source,
+// and prints the answer: api PATH.
+func (s *scenario) api(ts *testscript.TestScript, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("usage: api PATH")
+	}
+	path := args[0]
+	if before, rest, ok := strings.Cut(path, "{"); ok {
+		slug, after, _ := strings.Cut(rest, "}")
+		c, err := client.New(s.server.base, adminToken, nil)
+		if err != nil {
+			return err
+		}
+		sources, err := c.Sources(context.Background())
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(sources, func(x client.Source) bool { return x.Slug == slug })
+		if i < 0 {
+			return fmt.Errorf("there is no source %s", slug)
+		}
+		path = before + sources[i].ID + after
+	}
+	request, err := http.NewRequest(http.MethodGet, s.server.base+"/api/"+path, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+adminToken)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s: %s", path, response.Status, text)
+	}
+	_, err = ts.Stdout().Write(text)
+	return err
+}
+
+// send sends one call: send WRITEKEY CALL MESSAGE.
+func (s *scenario) send(ts *testscript.TestScript, args []string) error {
+	if len(args) != 3 {
+		return fmt.Errorf("usage: send WRITEKEY CALL MESSAGE")
+	}
+	c, err := client.New(s.server.base, adminToken, nil)
+	if err != nil {
+		return err
+	}
+	return c.Send(context.Background(), args[0], args[1], json.RawMessage(args[2]))
 }
 
 // end stops what a scenario has left running.
