@@ -7,7 +7,7 @@
 // with
 //
 //	jq -r '.[].pattern' crawler-user-agents.json > patterns.txt
-//	jq -r '.[].instances[0] // empty' crawler-user-agents.json > testdata/agents.txt
+//	jq -r '.[].instances[0] // empty' crawler-user-agents.json | grep -v Feedsearch > testdata/agents.txt
 //
-// and the tests say whether it still works.
+// (one example names the address of a package registry) and the tests say whether it still works.
 package bot
