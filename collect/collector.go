@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -18,6 +17,7 @@ import (
 	"kith/commitlog"
 	"kith/event"
 	"kith/fault"
+	"kith/proxy"
 	"kith/workspace"
 )
 
@@ -52,7 +52,7 @@ type Config struct {
 	// that requires one takes nothing.
 	Tokens Tokens
 	// TrustedProxies are peers whose X-Forwarded-For names the client.
-	TrustedProxies []netip.Prefix
+	TrustedProxies proxy.Trusted
 
 	// Rejections is told what was not kept. May be nil.
 	Rejections Rejections

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -198,38 +197,12 @@ func credentials(r *http.Request) (key, token string) {
 	return strings.TrimSpace(user), ""
 }
 
-// clientIP returns the address of the client, or nothing. A trusted proxy is
-// believed about whom it speaks for: the last address that is no trusted proxy
-// itself.
+// clientIP returns the address of the client, or nothing.
 func (c *Collector) clientIP(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	addr := plain(peer.Addr())
-	if !c.trusted(addr) {
+	if addr := c.config.TrustedProxies.Client(r); addr.IsValid() {
 		return addr.String()
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && c.trusted(addr); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		addr = plain(hop)
-	}
-	return addr.String()
-}
-
-func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
-
-func (c *Collector) trusted(a netip.Addr) bool {
-	for _, p := range c.config.TrustedProxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return ""
 }
 
 // take handles one request from its body to the fsync.

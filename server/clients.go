@@ -2,39 +2,17 @@ package server
 
 import (
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"kith/auth"
 )
 
-// client names who has sent a request, for bounds that are held by client: its
-// peer, or whom a trusted proxy speaks for, which is the last address of
-// X-Forwarded-For that is no trusted proxy itself.
+// client names who has sent a request, for bounds that are held by client.
 func (s *Server) client(r *http.Request) string {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
+	if addr := s.cfg.TrustedProxies.Client(r); addr.IsValid() {
+		return auth.ClientName(addr)
 	}
-	addr := peer.Addr().Unmap().WithZone("")
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0 && s.trusts(addr); i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		addr = hop.Unmap().WithZone("")
-	}
-	return auth.ClientName(addr)
-}
-
-func (s *Server) trusts(a netip.Addr) bool {
-	for _, p := range s.cfg.TrustedProxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+	return ""
 }
 
 // audiences returns the URLs that an assertion may be meant for: the public

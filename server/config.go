@@ -14,6 +14,7 @@ import (
 	"kith/destination"
 	"kith/fault"
 	"kith/kv"
+	"kith/proxy"
 )
 
 // Role is a part of the work that a server does.
@@ -51,7 +52,7 @@ type Config struct {
 	PublicURL string
 	TLS       TLS
 	// TrustedProxies are peers whose X-Forwarded-For names the client.
-	TrustedProxies []netip.Prefix
+	TrustedProxies proxy.Trusted
 	// Limits bound what the Tracking API takes; zero fields have collect's
 	// defaults.
 	Limits collect.Limits

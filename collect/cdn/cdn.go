@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"kith/proxy"
 	"kith/workspace"
 )
 
@@ -26,7 +26,7 @@ type Config struct {
 	PublicURL string
 	// TrustedProxies are peers whose X-Forwarded-Proto and X-Forwarded-Host are
 	// believed.
-	TrustedProxies []netip.Prefix
+	TrustedProxies proxy.Trusted
 	// Integration returns the name under which an event's integrations object
 	// speaks of destinations with that metadataId. Nil, or an empty name: the
 	// metadataId.

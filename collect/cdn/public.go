@@ -2,7 +2,6 @@ package cdn
 
 import (
 	"net/http"
-	"net/netip"
 	"regexp"
 	"strings"
 )
@@ -24,7 +23,7 @@ func (c *CDN) Base(r *http.Request) string {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	if c.trusts(r.RemoteAddr) {
+	if c.config.TrustedProxies.Peer(r) {
 		if proto := last(r.Header.Values("X-Forwarded-Proto")); proto == "http" || proto == "https" {
 			scheme = proto
 		}
@@ -47,20 +46,6 @@ func (c *CDN) shared(keep string) string {
 		return strings.Replace(keep, "public", "private", 1)
 	}
 	return keep
-}
-
-func (c *CDN) trusts(remote string) bool {
-	peer, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	addr := peer.Addr().Unmap().WithZone("")
-	for _, p := range c.config.TrustedProxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // last returns the last element of a header that is a list.

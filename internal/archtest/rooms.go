@@ -25,7 +25,7 @@ const (
 // place in the house yet: add it where design and docs/architecture.md put it.
 var layerOf = map[string]layer{
 	"fault": ground, "clock": ground, "kv": ground, "commitlog": ground, "timer": ground, "job": ground,
-	"secret": ground, "fql": ground, "query": ground, "egress": ground,
+	"secret": ground, "fql": ground, "query": ground, "egress": ground, "proxy": ground,
 	"certificate": ground,
 
 	"event": words, "workspace": words,
