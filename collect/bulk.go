@@ -64,14 +64,7 @@ func (c *Collector) registerBulk(mux *http.ServeMux) {
 		// Without a method in the pattern: the mux would look for every event
 		// among those that have one first.
 		mux.HandleFunc("/v0/"+rt.path, func(w http.ResponseWriter, r *http.Request) {
-			switch {
-			case r.Method != http.MethodPost:
-				w.Header().Set("Allow", "POST")
-				c.answer(w, answer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "send objects with POST"})
-				return
-			case !c.enter():
-				w.Header().Set("Connection", "close")
-				c.answer(w, unavailable("the server is shutting down; try again"))
+			if !c.begin(w, r, "POST", "send objects with POST") {
 				return
 			}
 			defer c.running.Done()

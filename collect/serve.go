@@ -70,21 +70,30 @@ func (c *Collector) register(mux *http.ServeMux, name string, take func(*http.Re
 		switch {
 		case r.Method == http.MethodOptions:
 			preflight(w, r)
-			return
-		case r.Method != http.MethodPost:
-			w.Header().Set("Allow", "POST, OPTIONS")
-			c.answer(w, answer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: "send events with POST"})
-			return
-		case !c.enter():
-			w.Header().Set("Connection", "close")
-			c.answer(w, unavailable("the server is shutting down; try again"))
-			return
+		case c.begin(w, r, "POST, OPTIONS", "send events with POST"):
+			defer c.running.Done()
+			c.answer(w, take(r))
 		}
-		defer c.running.Done()
-		c.answer(w, take(r))
 	})
 	mux.Handle("/v1/"+name, h)
 	mux.Handle("/v1/"+name+"/{$}", h)
+}
+
+// begin begins a request, unless it is no POST, which is answered with the
+// methods that are allowed and with a hint, or the Collector is closing, which
+// is 503. c.running.Done ends it.
+func (c *Collector) begin(w http.ResponseWriter, r *http.Request, allowed, hint string) bool {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", allowed)
+		c.answer(w, answer{status: http.StatusMethodNotAllowed, code: "method_not_allowed", message: hint})
+		return false
+	}
+	if !c.enter() {
+		w.Header().Set("Connection", "close")
+		c.answer(w, unavailable("the server is shutting down; try again"))
+		return false
+	}
+	return true
 }
 
 // answer is what a client is told. With status 200 the rest is empty.
