@@ -11,6 +11,7 @@ import (
 	"kith/event"
 	"kith/fault"
 	"kith/inspect"
+	"kith/workspace"
 )
 
 // Listing is how the lists of a space's schema are asked for.
@@ -372,13 +373,20 @@ type schemaInput struct {
 
 const defaultDays = 7
 
-func (a *API) sourceSchema(ctx context.Context, in *schemaInput) (out seenSchemaAnswer, err error) {
-	snap, source, err := a.source(in.SourceID)
+// seenOf returns a source and what was seen of it, up to what has been sent
+// before.
+func (a *API) seenOf(ctx context.Context, id string) (*workspace.Snapshot, *workspace.Source, inspect.SourceSeen, error) {
+	snap, source, err := a.source(id)
 	if err != nil {
-		return out, err
+		return nil, nil, inspect.SourceSeen{}, err
 	}
 	a.cfg.Seen.Settle(ctx)
 	seen, err := a.cfg.Seen.Source(ctx, source.ID)
+	return snap, source, seen, err
+}
+
+func (a *API) sourceSchema(ctx context.Context, in *schemaInput) (out seenSchemaAnswer, err error) {
+	snap, source, seen, err := a.seenOf(ctx, in.SourceID)
 	if err != nil {
 		return out, err
 	}
@@ -478,12 +486,7 @@ type schemaPropertiesInput struct {
 }
 
 func (a *API) sourceProperties(ctx context.Context, in *schemaPropertiesInput) (out schemaPropertiesAnswer, err error) {
-	snap, source, err := a.source(in.SourceID)
-	if err != nil {
-		return out, err
-	}
-	a.cfg.Seen.Settle(ctx)
-	seen, err := a.cfg.Seen.Source(ctx, source.ID)
+	snap, source, seen, err := a.seenOf(ctx, in.SourceID)
 	if err != nil {
 		return out, err
 	}

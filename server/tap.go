@@ -98,7 +98,7 @@ func itemOf(h *event.Head, space string) inspect.Item {
 		At: time.UnixMilli(h.At).UTC(), Space: space, Source: h.Source, Type: h.Type.String(),
 		Name: event.Label(h.Type, h.Name), MessageID: h.MessageID,
 	}
-	item.IDs = append(item.IDs, h.ID.String())
+	item.IDs = append(make([]string, 0, 1+len(h.IDs)), h.ID.String())
 	for _, id := range h.IDs {
 		item.IDs = append(item.IDs, id.Value)
 	}
