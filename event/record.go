@@ -15,8 +15,10 @@ type Kind uint8
 const (
 	KindEvent  Kind = 1 // a call that was accepted; it has a body
 	KindTick   Kind = 2 // nothing but its instant: lets the loop fire timers when no event comes
-	KindObject Kind = 4 // an object of the Objects API; its body is the object's JSON, its Name the collection
 	KindConfig Kind = 3 // the workspace snapshot in force from here on; its body is {"snapshot":N}
+	KindObject Kind = 4 // an object of the Objects API; its body is the object's JSON, its Name the collection
+
+	KindCommand Kind = 5 // an order to what is derived; its body is a Command's JSON
 )
 
 // The collections a profile can be in.

@@ -135,6 +135,12 @@ func (f *feeder) unpack(ctx context.Context, blocks []commitlog.Block) ([]*Recor
 				r.Event = &event.Event{Body: unpacked[i][j].Body}
 			case event.KindObject:
 				r.Object = unpacked[i][j].Body
+			case event.KindCommand:
+				c, err := event.ParseCommand(unpacked[i][j].Body)
+				if err != nil {
+					return nil, err
+				}
+				r.Command = c
 			}
 		}
 	}

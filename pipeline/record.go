@@ -16,6 +16,7 @@ type Record struct {
 	Stamped    int64            // Head.At as it was stamped; the row's At is never earlier than the record before
 	Event      *event.Event     // parsed; nil when the record carries no event
 	Object     []byte           // of an object record: the object's JSON; see event.KindObject
+	Command    *event.Command   // of a command record, else nil; see event.KindCommand
 	Source     *workspace.Source
 	Snapshot   *workspace.Snapshot // the configuration in force at this record
 	Before     *workspace.Snapshot // of a config record: the configuration that it replaces

@@ -141,10 +141,17 @@ const (
 	AudienceEntered    ChangeKind = 6
 	AudienceExited     ChangeKind = 7
 	TraitRefused       ChangeKind = 8 // Subject is the first of them, Detail says how many and why
+	ProfileSplit       ChangeKind = 9 // Other is the profile that Profile was part of
+	IdentifierRemoved  ChangeKind = 10
+	AccountJoined      ChangeKind = 11 // Other is the account
+	AccountLeft        ChangeKind = 12 // likewise
+	EpochSwapped       ChangeKind = 13 // of nobody: what is derived was rebuilt; Subject is the epoch
+	ProfileErased      ChangeKind = 14
 )
 
 var changeNames = [...]string{"", "profile created", "profiles merged", "identifier attached", "identifier refused",
-	"trait changed", "audience entered", "audience exited", "trait refused"}
+	"trait changed", "audience entered", "audience exited", "trait refused", "profile split", "identifier removed",
+	"account joined", "account left", "rebuilt", "profile erased"}
 
 // String returns the change in plain words.
 func (k ChangeKind) String() string {

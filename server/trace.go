@@ -292,6 +292,8 @@ func kindName(k event.Kind) string {
 		return "object"
 	case event.KindConfig:
 		return "config"
+	case event.KindCommand:
+		return "command"
 	}
 	return "tick"
 }
