@@ -86,7 +86,9 @@ type spaceBody struct {
 	Slug        string                     `json:"slug"`
 	Name        string                     `json:"name"`
 	Identifiers []workspace.IdentifierRule `json:"identifiers" doc:"Kith's own: the identity rules; empty means the default ones"`
-	CreatedAt   string                     `json:"createdAt"`
+	// Those in force, the default ones too.
+	SearchTraits []string `json:"searchTraits" doc:"Kith's own: the traits that profiles can be searched by"`
+	CreatedAt    string   `json:"createdAt"`
 }
 
 func showSpace(s *workspace.Space) spaceBody {
@@ -94,7 +96,7 @@ func showSpace(s *workspace.Space) spaceBody {
 	if rules == nil {
 		rules = []workspace.IdentifierRule{}
 	}
-	return spaceBody{ID: s.ID, Slug: s.Slug, Name: s.Name, Identifiers: rules, CreatedAt: when(s.CreatedAt)}
+	return spaceBody{ID: s.ID, Slug: s.Slug, Name: s.Name, Identifiers: rules, SearchTraits: s.SearchedTraits(), CreatedAt: when(s.CreatedAt)}
 }
 
 type spaceAnswer struct {
@@ -121,15 +123,18 @@ func (a *API) getSpace(_ context.Context, in *SpacePath) (spaceAnswer, error) {
 
 type createSpaceInput struct {
 	Body struct {
-		Slug        string                     `json:"slug"`
-		Name        string                     `json:"name,omitempty"`
-		Identifiers []workspace.IdentifierRule `json:"identifiers,omitempty"`
+		Slug         string                     `json:"slug"`
+		Name         string                     `json:"name,omitempty"`
+		Identifiers  []workspace.IdentifierRule `json:"identifiers,omitempty"`
+		SearchTraits *[]string                  `json:"searchTraits,omitempty" doc:"The traits that profiles can be searched by; email, firstName, lastName, name and phone when missing"`
 	}
 }
 
 func (a *API) createSpace(ctx context.Context, in *createSpaceInput) (spaceAnswer, error) {
 	snap, err := a.update(ctx, "spaces."+in.Body.Slug, func(d *workspace.Draft) error {
-		d.AddSpace(in.Body.Slug, in.Body.Name).Identifiers = in.Body.Identifiers
+		s := d.AddSpace(in.Body.Slug, in.Body.Name)
+		s.Identifiers = in.Body.Identifiers
+		set(&s.SearchTraits, in.Body.SearchTraits)
 		return nil
 	})
 	if err != nil {
@@ -141,8 +146,9 @@ func (a *API) createSpace(ctx context.Context, in *createSpaceInput) (spaceAnswe
 type updateSpaceInput struct {
 	SpacePath
 	Body struct {
-		Name        *string                     `json:"name,omitempty"`
-		Identifiers *[]workspace.IdentifierRule `json:"identifiers,omitempty" doc:"All rules; events that come later are held to them"`
+		Name         *string                     `json:"name,omitempty"`
+		Identifiers  *[]workspace.IdentifierRule `json:"identifiers,omitempty" doc:"All rules; events that come later are held to them"`
+		SearchTraits *[]string                   `json:"searchTraits,omitempty" doc:"All traits that profiles can be searched by; a new one takes effect when those there are have been gone through"`
 	}
 }
 
@@ -155,6 +161,7 @@ func (a *API) updateSpace(ctx context.Context, in *updateSpaceInput) (spaceAnswe
 		change := d.Space(sp.ID)
 		set(&change.Name, in.Body.Name)
 		set(&change.Identifiers, in.Body.Identifiers)
+		set(&change.SearchTraits, in.Body.SearchTraits)
 		return nil
 	})
 	if err != nil {

@@ -98,6 +98,7 @@ func (a *applier) space(f *fileSpace) {
 		s = a.d.AddSpace(f.Slug, f.Name)
 	}
 	s.Name, s.Identifiers = f.Name, f.Identifiers
+	s.SearchTraits = f.SearchTraits
 }
 
 func (a *applier) source(f *fileSource) {

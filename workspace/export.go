@@ -78,6 +78,9 @@ func (x *exporter) space(s *Space) *node {
 		o.setList("blockedPatterns", textNodes(r.BlockedPatterns).list)
 		return o
 	}))
+	if s.SearchTraits != nil {
+		n.set("searchTraits", textNodes(s.SearchTraits))
+	}
 	return n
 }
 

@@ -176,6 +176,9 @@ func (f *File) readSpace(o *object) {
 			Blocked: o.texts("blocked"), BlockedPatterns: o.texts("blockedPatterns"),
 		})
 	})
+	if s.SearchTraits = o.texts("searchTraits"); s.SearchTraits == nil && o.field("searchTraits", isList) != nil {
+		s.SearchTraits = []string{} // an empty list is none, a missing one the default
+	}
 	f.spaces = append(f.spaces, s)
 }
 

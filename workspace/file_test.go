@@ -19,6 +19,7 @@ spaces:
     identifiers:
       - {type: user_id, limit: 1, priority: 1}
       - {type: loyalty_id, limit: 2, window: annually, keys: [loyaltyId], blocked: ["0"], blockedPatterns: ["^[0-]*$"]}
+    searchTraits: [email, loyaltyTier]
   - slug: staff
 sources:
   - slug: booking-engine

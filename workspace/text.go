@@ -27,6 +27,7 @@ const (
 	maxBlocked       = 1000
 	maxPattern       = 1000
 	maxLimit         = 1000
+	maxSearchTraits  = 20
 )
 
 var (

@@ -30,7 +30,10 @@ type Space struct {
 	Slug        string           `json:"slug"` // "default" exists from the first start; never changes
 	Name        string           `json:"name"`
 	Identifiers []IdentifierRule `json:"identifiers,omitempty"` // empty: DefaultIdentifiers
-	CreatedAt   time.Time        `json:"createdAt"`
+	// SearchTraits are the traits that profiles can be searched by; see
+	// SearchedTraits. Nil means the default ones, an empty list none.
+	SearchTraits []string  `json:"searchTraits,omitzero"`
+	CreatedAt    time.Time `json:"createdAt"`
 }
 
 // IdentifierRule is how identity treats one type of identifier in a space

@@ -103,6 +103,7 @@ func checkSpaces(p *problems, base, next *Snapshot) {
 		u.claim(p, at+".id", "id "+s.ID, "another space")
 		named(p, at+".name", s.Name, true)
 		checkIdentifiers(p, at+".identifiers", s.Identifiers)
+		checkSearchTraits(p, at+".searchTraits", s.SearchTraits)
 	}
 }
 

@@ -91,6 +91,8 @@ func TestCheck(t *testing.T) {
 		{"blocked pattern", func(d draft) {
 			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "email", BlockedPatterns: []string{"("}}}
 		}, "spaces.default.identifiers.0.blockedPatterns.0", "RE2", fault.Invalid},
+		{"search trait twice", func(d draft) { d.Spaces[0].SearchTraits = []string{"email", "email"} }, "spaces.default.searchTraits.1", "twice", fault.Invalid},
+		{"search traits", func(d draft) { d.Spaces[0].SearchTraits = make([]string, 21) }, "spaces.default.searchTraits", "at most 20", fault.Invalid},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
