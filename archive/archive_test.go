@@ -86,7 +86,7 @@ func newPast(t *testing.T, blocks, perBlock, passed int) *past {
 			p.outputs = append(p.outputs, resolved+commitlog.Offset(r.Outputs.First))
 		}
 		err := db.Update(ctx, pipeline.Fence(1, 0), kv.Durable, func(tx kv.Tx) error {
-			return p.archive.Record(&pipeline.Batch{Tx: tx, Space: 1, Resolved: resolved}, p.records[from:min(passed, from+7)])
+			return p.archive.Record(&pipeline.Batch{Live: true, Tx: tx, Space: 1, Resolved: resolved}, p.records[from:min(passed, from+7)])
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -256,7 +256,7 @@ func TestManyChangedBodies(t *testing.T) {
 			r.Verdict = pipeline.Verdict{Code: pipeline.Duplicate}
 		}
 		err := db.Update(t.Context(), pipeline.Fence(1, 0), kv.Lazy, func(tx kv.Tx) error {
-			return a.Record(&pipeline.Batch{Tx: tx, Space: 1}, []*pipeline.Record{r})
+			return a.Record(&pipeline.Batch{Live: true, Tx: tx, Space: 1}, []*pipeline.Record{r})
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -272,7 +272,7 @@ func TestManyChangedBodies(t *testing.T) {
 	var ends []commitlog.Offset
 	for next := commitlog.Offset(0); next < runs; ends = append(ends, next) {
 		before := next
-		next, err = a.Follow(t.Context(), 1, next, 1<<20, func(p *archive.Judged) error {
+		next, err = a.Follow(t.Context(), 1, next, 1<<20, func(p *pipeline.Judged) error {
 			if seen++; len(p.Processed()) < 1<<20 && p.Offset != runs-1 {
 				t.Errorf("record %d has a body of %d bytes", p.Offset, len(p.Processed()))
 			}

@@ -6,11 +6,12 @@ import (
 	"kith/commitlog"
 	"kith/event"
 	"kith/kv"
+	"kith/pipeline"
 )
 
 // Recent is an event of the raw log, passed or not.
 type Recent struct {
-	Judged
+	pipeline.Judged
 	Passed  bool // the loop has passed it; if not there is no verdict yet
 	Profile event.ProfileID
 	Account event.ProfileID
@@ -65,7 +66,7 @@ func (a *Archive) recent(ctx context.Context, space, epoch uint32, blk commitlog
 		if at >= before || h.Kind != event.KindEvent && h.Kind != event.KindObject || want != nil && !want(h) {
 			continue
 		}
-		found = append(found, Recent{Judged: Judged{Offset: at, Head: *h}})
+		found = append(found, Recent{Judged: pipeline.Judged{Offset: at, Head: *h}})
 	}
 	if len(found) == 0 {
 		return nil, heads[0].At, nil

@@ -9,30 +9,13 @@ import (
 	"kith/pipeline"
 )
 
-// Judged is one record of the raw log that the loop has passed, of any kind and
-// with any verdict.
-type Judged struct {
-	Offset  commitlog.Offset
-	Head    event.Head // At and Time as the row saw them
-	Raw     []byte     // the body as it was accepted
-	Verdict pipeline.Verdict
-}
-
-// Processed returns the body as intake let it pass.
-func (p *Judged) Processed() []byte {
-	if p.Verdict.Body != nil {
-		return p.Verdict.Body
-	}
-	return p.Raw
-}
-
 // Follow calls fn with the records that the loop has passed, from one offset
 // on, in order, until about maxBytes of the packed log are read, and returns
-// where to go on: from itself when nothing more has passed. What fn gets is
-// valid until it returns. Verdicts are those of one moment of the store, 32 MB of
+// where to go on: from itself when nothing more has passed. What fn gets it may
+// keep. Verdicts are those of one moment of the store, 32 MB of
 // them at most, with which it ends early; fn runs outside of it. An error of fn
 // ends it.
-func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*Judged) error) (next commitlog.Offset, err error) {
+func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*pipeline.Judged) error) (next commitlog.Offset, err error) {
 	log, err := a.raw(space)
 	if err != nil {
 		return from, err
@@ -67,7 +50,7 @@ func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offse
 			}
 			e := Entry{Offset: at, Head: records[i].Head}
 			runs[0].judge(&e)
-			if err := fn(&Judged{Offset: at, Head: e.Head, Raw: records[i].Body, Verdict: e.Verdict}); err != nil {
+			if err := fn(&pipeline.Judged{Offset: at, Head: e.Head, Raw: records[i].Body, Verdict: e.Verdict}); err != nil {
 				return next, err
 			}
 			next = at + 1

@@ -46,7 +46,7 @@ func stored(t *testing.T, blocks, perBlock int, change func(n int) []byte) *Arch
 	}
 	a := New(db, func(uint32) (commitlog.Log, error) { return log, nil })
 	err = db.Update(ctx, pipeline.Fence(1, 0), kv.Durable, func(tx kv.Tx) error {
-		return a.Record(&pipeline.Batch{Tx: tx, Space: 1}, records)
+		return a.Record(&pipeline.Batch{Live: true, Tx: tx, Space: 1}, records)
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 //	VerdictRoom  s space v offset                  → verdicts of a run of records, and where their outputs are
 //	ProfileRoom  e space epoch n offset            → profiles of a run of records
 //	HistoryRoom  e space epoch h profile time off  → the type of that event
+//	OverlayRoom  e space epoch w offset            → whose that record is, in place of what ProfileRoom says
 //
 // The offset is that of the run's first record; a run is a batch of the loop.
 // Erasure class: VerdictRoom by record (it holds the bodies that intake has
@@ -19,19 +20,22 @@ const (
 	VerdictRoom = 'v'
 	ProfileRoom = 'n'
 	HistoryRoom = 'h'
+	OverlayRoom = 'w'
 )
 
-// The format bytes of the three values. Verdicts of format 1 do not say where
+// The format bytes of the values. Verdicts of format 1 do not say where
 // the outputs of their records are.
 const (
 	verdictFormat = 2
 	verdictAlone  = 1
 	profileFormat = 1
 	historyFormat = 1
+	overlayFormat = 1
 )
 
 func verdictStem(space uint32) kv.Key        { return kv.SpaceKey(space, VerdictRoom) }
 func profileStem(space, epoch uint32) kv.Key { return kv.EpochKey(space, epoch, ProfileRoom) }
+func overlayStem(space, epoch uint32) kv.Key { return kv.EpochKey(space, epoch, OverlayRoom) }
 func historyStem(space, epoch uint32, p event.ProfileID) kv.Key {
 	return kv.EpochKey(space, epoch, HistoryRoom).Fixed(p[:])
 }

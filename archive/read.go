@@ -202,6 +202,9 @@ func (s *runReader) profiles(o commitlog.Offset) (*profileRun, error) {
 	if err != nil || !run.covers(o) {
 		return nil, err
 	}
+	if err := run.overlay(s.reader, s.space, s.epoch); err != nil {
+		return nil, err
+	}
 	s.profile = run
 	return run, nil
 }

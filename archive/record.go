@@ -11,15 +11,17 @@ import (
 
 var errRun = errors.New("archive: a stored run is damaged or of an unknown format")
 
-// Record writes what became of a batch's records; it is the loop's Recorder.
-// The records are neighbours in the raw log, in its order.
+// Record writes what became of a batch's records; it is the loop's Recorder. Of
+// a replay it writes only whose they are. The records are neighbours in the raw log, in its order.
 func (a *Archive) Record(b *pipeline.Batch, records []*pipeline.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
 	first := records[0].Offset
-	if err := b.Tx.Set(runKey(verdictStem(b.Space), first), encodeVerdicts(b.Resolved, records)); err != nil {
-		return err
+	if b.Live { // a replay has them from there
+		if err := b.Tx.Set(runKey(verdictStem(b.Space), first), encodeVerdicts(b.Resolved, records)); err != nil {
+			return err
+		}
 	}
 	if err := b.Tx.Set(runKey(profileStem(b.Space, b.Epoch), first), encodeProfiles(records)); err != nil {
 		return err

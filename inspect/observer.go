@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
-	"kith/archive"
 	"kith/clock"
 	"kith/commitlog"
 	"kith/fault"
 	"kith/kv"
+	"kith/pipeline"
 )
 
 // Limits bound what an Observer keeps. Zero values mean the defaults.
@@ -63,7 +63,7 @@ const (
 
 // Past is the raw logs behind the loops; archive.Archive has Follow.
 type Past interface {
-	Follow(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*archive.Judged) error) (next commitlog.Offset, err error)
+	Follow(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*pipeline.Judged) error) (next commitlog.Offset, err error)
 }
 
 // ObserverConfig is what an Observer is made of. All but Limits and NoSamples is
@@ -293,7 +293,7 @@ func (o *Observer) chunk(ctx context.Context, space uint32) (more bool, err erro
 	next := from
 	for err == nil && !more {
 		before := next
-		next, err = o.cfg.Past.Follow(ctx, space, next, readBytes, func(r *archive.Judged) error {
+		next, err = o.cfg.Past.Follow(ctx, space, next, readBytes, func(r *pipeline.Judged) error {
 			if o.seen.full() {
 				return errFull
 			}

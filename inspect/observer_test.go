@@ -97,7 +97,7 @@ func (w *world) pass(space uint32, batch int, calls ...call) {
 	}
 	for part := range slices.Chunk(records, batch) {
 		err := w.db.Update(context.Background(), pipeline.Fence(space, 1), kv.Durable, func(tx kv.Tx) error {
-			return w.archive.Record(&pipeline.Batch{Tx: tx, Space: space, Epoch: 1}, part)
+			return w.archive.Record(&pipeline.Batch{Live: true, Tx: tx, Space: space, Epoch: 1}, part)
 		})
 		if err != nil {
 			w.t.Fatal(err)

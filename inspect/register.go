@@ -11,7 +11,6 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"kith/archive"
 	"kith/event"
 	"kith/kv"
 	"kith/pipeline"
@@ -154,7 +153,7 @@ func (g *register) committed() {
 }
 
 // observe counts one record.
-func (g *register) observe(ctx context.Context, space uint32, r *archive.Judged) error {
+func (g *register) observe(ctx context.Context, space uint32, r *pipeline.Judged) error {
 	kind := r.Head.Type
 	switch r.Head.Kind {
 	case event.KindEvent:
@@ -208,7 +207,7 @@ func (g *register) put(s *shape) {
 }
 
 // shapeOf returns the shape of a call. The outline stays in g.outline.
-func (g *register) shapeOf(ctx context.Context, kind event.Type, r *archive.Judged) (*shape, error) {
+func (g *register) shapeOf(ctx context.Context, kind event.Type, r *pipeline.Judged) (*shape, error) {
 	name := event.Label(kind, r.Head.Name)
 	if kind == objectKind {
 		name = r.Head.Name
@@ -420,7 +419,7 @@ func (g *register) readFields(ctx context.Context, e *happening) error {
 }
 
 // look finds the fields of a call that is the first of its shape.
-func (g *register) look(s *shape, r *archive.Judged, omitted []string) {
+func (g *register) look(s *shape, r *pipeline.Judged, omitted []string) {
 	if s.event.number == leftOut {
 		return
 	}
@@ -501,7 +500,7 @@ const maxVersionBytes = 64
 const sampleDays = 6
 
 // sample takes values of the first calls of a shape each day.
-func (g *register) sample(s *shape, r *archive.Judged) {
+func (g *register) sample(s *shape, r *pipeline.Judged) {
 	today := dayOf(r.Head.At)
 	if s.sampleDay != today {
 		s.sampleDay, s.sampled = today, 0

@@ -11,9 +11,9 @@ import (
 	"slices"
 	"time"
 
-	"kith/archive"
 	"kith/event"
 	"kith/kv"
+	"kith/pipeline"
 )
 
 // Monthly tracked users are counted as Segment does (its documentation, "MTUs,
@@ -178,7 +178,7 @@ func (u *users) size() int { return len(u.fresh) }
 func (u *users) committed() { clear(u.fresh) }
 
 // saw takes the ids of a call that passed.
-func (u *users) saw(space, source uint32, r *archive.Judged) {
+func (u *users) saw(space, source uint32, r *pipeline.Judged) {
 	user, anonymous := idsOf(&r.Head)
 	if user == "" && anonymous == "" {
 		return

@@ -32,6 +32,9 @@ func (f *feeder) run(ctx context.Context, out chan<- []*Record) error {
 	if err := f.configure(ctx, f.number); err != nil {
 		return err
 	}
+	if f.loop.cfg.Past != nil {
+		return f.replay(ctx, out)
+	}
 	log := f.loop.cfg.Raw
 	for {
 		if err := log.Wait(ctx, f.next); err != nil {
@@ -89,6 +92,10 @@ func (f *feeder) batch(ctx context.Context, blocks []commitlog.Block) (records [
 		}
 		records, n = append(records, more...), k
 	}
+	return records, n, f.prepareAll(records)
+}
+
+func (f *feeder) prepareAll(records []*Record) error {
 	const chunk = 64
 	var failed error
 	var once sync.Once
@@ -99,7 +106,7 @@ func (f *feeder) batch(ctx context.Context, blocks []commitlog.Block) (records [
 			}
 		}
 	})
-	return records, n, failed
+	return failed
 }
 
 func (f *feeder) unpack(ctx context.Context, blocks []commitlog.Block) ([]*Record, error) {
@@ -119,33 +126,41 @@ func (f *feeder) unpack(ctx context.Context, blocks []commitlog.Block) ([]*Recor
 			}
 			r := &all[j]
 			r.Head, r.Offset, r.Stamped = unpacked[i][j].Head, offset, unpacked[i][j].At
-			if r.Kind == event.KindConfig {
-				n, err := event.ConfigNumber(unpacked[i][j].Body)
-				if err != nil {
-					return nil, err
-				}
-				if err := f.configure(ctx, n); err != nil {
-					return nil, err
-				}
-			}
-			r.Snapshot, r.Source = f.snapshot, f.snapshot.Source(r.Head.Source)
 			records = append(records, r)
-			switch r.Kind {
-			case event.KindEvent:
-				r.Event = &event.Event{Body: unpacked[i][j].Body}
-			case event.KindObject:
-				r.Object = unpacked[i][j].Body
-			case event.KindCommand:
-				c, err := event.ParseCommand(unpacked[i][j].Body)
-				if err != nil {
-					return nil, err
-				}
-				r.Command = c
+			if err := f.fill(ctx, r, unpacked[i][j].Body); err != nil {
+				return nil, err
 			}
 		}
 	}
 	f.next = blocks[len(blocks)-1].End()
 	return records, nil
+}
+
+// fill gives a record its configuration and what its body says.
+func (f *feeder) fill(ctx context.Context, r *Record, body []byte) error {
+	if r.Kind == event.KindConfig {
+		n, err := event.ConfigNumber(body)
+		if err != nil {
+			return err
+		}
+		if err := f.configure(ctx, n); err != nil {
+			return err
+		}
+	}
+	r.Snapshot, r.Source = f.snapshot, f.snapshot.Source(r.Head.Source)
+	switch r.Kind {
+	case event.KindEvent:
+		r.Event = &event.Event{Body: body}
+	case event.KindObject:
+		r.Object = body
+	case event.KindCommand:
+		c, err := event.ParseCommand(body)
+		if err != nil {
+			return err
+		}
+		r.Command = c
+	}
+	return nil
 }
 
 func (f *feeder) prepare(r *Record) (err error) {
@@ -157,6 +172,7 @@ func (f *feeder) prepare(r *Record) (err error) {
 		return err
 	}
 	r.Event = e
+	identified(r)
 	if f.loop.index != nil {
 		r.dedup = dedup.IDOf(r.MessageID)
 	}

@@ -25,8 +25,8 @@ type Snapshots interface {
 	At(r kv.Reader, n uint64) (*workspace.Snapshot, error)
 }
 
-// Config is what a loop is made of. All fields but Tap and
-// DedupWindow are required.
+// Config is what a loop is made of. All fields but Tap, Past and
+// DedupWindow are required; a replay needs no Raw, Resolved, Clock and Random.
 type Config struct {
 	DB        kv.DB
 	Raw       commitlog.Log        // the space's raw log
@@ -43,9 +43,12 @@ type Config struct {
 	// messageId came less than this before is a duplicate. Below a millisecond
 	// dedup is off: every record counts, nothing is written down, and
 	// FindMessage finds only what was written down before.
-	// A loop that rebuilds takes verdicts as they are stored and leaves this
-	// zero.
 	DedupWindow time.Duration
+	// Past makes the loop a replay: it takes its records, with the verdicts on
+	// them, from there, into an epoch that nobody reads yet. Nothing leaves it,
+	// its commits are lazy, and it decides no duplicates. Its Stages are those
+	// behind intake. See TakeOver.
+	Past Past
 	// Tap sees what a batch did, after its commit. It must be quick.
 	Tap func(Committed)
 }
@@ -80,13 +83,17 @@ func Fence(space, epoch uint32) kv.Fence { return kv.Fence(fmt.Sprintf("loop/%d/
 
 // Loop is the one writer of a space's derived state in one epoch.
 type Loop struct {
-	cfg   Config
-	work  chan job
-	index *dedup.Index // nil without dedup
+	cfg    Config
+	work   chan job
+	pauses chan pause
+	index  *dedup.Index // nil without dedup
 
-	mu    sync.Mutex
-	pos   Position
-	moved chan struct{} // closed and replaced whenever pos moves
+	superseded chan struct{} // closed when another loop goes on in this one's place
+
+	mu        sync.Mutex
+	pos       Position
+	moved     chan struct{} // closed and replaced whenever pos moves
+	successor *Loop         // set before superseded closes
 }
 
 // job is a piece of work for Do.
@@ -103,7 +110,8 @@ type Work func(b *Batch, step func(*Record) error) error
 
 // NewLoop returns a loop at the position where its predecessor left.
 func NewLoop(ctx context.Context, cfg Config) (*Loop, error) {
-	l := &Loop{cfg: cfg, work: make(chan job), moved: make(chan struct{})}
+	l := &Loop{cfg: cfg}
+	l.open()
 	err := cfg.DB.View(ctx, func(r kv.Reader) error {
 		var err error
 		l.pos, err = ReadPosition(r, cfg.Space, cfg.Epoch)
@@ -112,13 +120,18 @@ func NewLoop(ctx context.Context, cfg Config) (*Loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("loop of space %d: %w", cfg.Space, err)
 	}
-	if cfg.DedupWindow >= time.Millisecond {
+	if cfg.DedupWindow >= time.Millisecond && cfg.Past == nil {
 		l.index, err = dedup.Open(ctx, dedup.Config{DB: cfg.DB, Space: cfg.Space, Window: cfg.DedupWindow, Logger: cfg.Logger}, l.pos.At)
 		if err != nil {
 			return nil, fmt.Errorf("loop of space %d: %w", cfg.Space, err)
 		}
 	}
 	return l, nil
+}
+
+func (l *Loop) open() {
+	l.work, l.pauses = make(chan job), make(chan pause)
+	l.moved, l.superseded = make(chan struct{}), make(chan struct{})
 }
 
 // Dedup returns the figures of the index of messageIds, which are zero when
@@ -144,10 +157,13 @@ func (l *Loop) Position() Position {
 func (l *Loop) Passed(ctx context.Context, at commitlog.Offset) error {
 	for {
 		l.mu.Lock()
-		pos, moved := l.pos, l.moved
+		pos, moved, successor := l.pos, l.moved, l.successor
 		l.mu.Unlock()
 		if pos.Next > at {
 			return nil
+		}
+		if successor != nil {
+			return successor.Passed(ctx, at)
 		}
 		select {
 		case <-moved:
@@ -159,11 +175,14 @@ func (l *Loop) Passed(ctx context.Context, at commitlog.Offset) error {
 
 // Do has the loop run fn between two batches, and returns when its transaction
 // is durable or has failed with fn's error. It fails with fault.Unavailable
-// once the context ends, also when the loop is not running.
+// once the context ends, also when the loop is not running, and when another
+// loop has taken its place.
 func (l *Loop) Do(ctx context.Context, fn Work) error {
 	j := job{ctx: ctx, fn: fn, done: make(chan error, 1)}
 	select {
 	case l.work <- j:
+	case <-l.superseded:
+		return errSuperseded()
 	case <-ctx.Done():
 		return fault.Wrap(fault.Unavailable, ctx.Err())
 	}
@@ -196,8 +215,9 @@ func (l *Loop) Tick(ctx context.Context) (commitlog.Offset, error) {
 	return l.cfg.Raw.Append(ctx, event.EncodeBlock([]event.Record{tick}))
 }
 
-// Run runs the loop until ctx ends, which is no error, or until something is
-// broken that trying again will not mend.
+// Run runs the loop until ctx ends, which is no error, until another loop has
+// taken its place or its past has ended, which is none either, or until
+// something is broken that trying again will not mend.
 func (l *Loop) Run(ctx context.Context) error {
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -215,7 +235,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	beside.Wait()
 	for range in { // the feeder closes in when it has stopped
 	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.Is(err, ErrPastEnds) {
 		return nil
 	}
 	return err
@@ -239,6 +259,15 @@ func (l *Loop) run(ctx context.Context, in <-chan []*Record, failed <-chan error
 		case j := <-l.work:
 			stop()
 			j.done <- l.do(j)
+		case p := <-l.pauses:
+			stop()
+			close(p.stands)
+			<-p.over
+			select {
+			case <-l.superseded:
+				return nil
+			default:
+			}
 		case <-wake:
 			stop()
 			if _, err := l.Tick(ctx); err != nil { // it comes back as a record
@@ -254,7 +283,7 @@ func (l *Loop) run(ctx context.Context, in <-chan []*Record, failed <-chan error
 // alarm returns a channel that closes when the earliest timer is due. There is
 // none while records wait: they bring instants of their own.
 func (l *Loop) alarm(ctx context.Context) (<-chan struct{}, func(), error) {
-	if l.cfg.Raw.End() > l.Position().Next {
+	if l.cfg.Past != nil || l.cfg.Raw.End() > l.Position().Next {
 		return nil, func() {}, nil
 	}
 	due, ok, err := l.NextTimer(ctx)

@@ -51,6 +51,9 @@ type Record struct {
 	// reason, so that one odd event cannot stop a space for ever.
 	defect string
 
+	// judged is the verdict that intake gave once; nil where it gives one now.
+	judged *Verdict
+
 	slots []any
 }
 
@@ -70,6 +73,22 @@ type Verdict struct {
 	// Body replaces the event's body from here on, for a record that intake
 	// has changed (omitted properties, noted violations). Nil: unchanged.
 	Body []byte
+}
+
+// Judged is one record of the past, of any kind and with any verdict.
+type Judged struct {
+	Offset  commitlog.Offset
+	Head    event.Head // At and Time as the row saw them
+	Raw     []byte     // the body as it was accepted
+	Verdict Verdict
+}
+
+// Processed returns the body as intake let it pass.
+func (p *Judged) Processed() []byte {
+	if p.Verdict.Body != nil {
+		return p.Verdict.Body
+	}
+	return p.Raw
 }
 
 // VerdictCode sorts verdicts. The numbers are stored.

@@ -32,7 +32,7 @@ func (l *Loop) transact(ctx context.Context, records []*Record) (int, error) {
 	firings := maxFirings
 	for {
 		var pos Position
-		err := l.cfg.DB.Update(ctx, Fence(l.cfg.Space, l.cfg.Epoch), kv.Durable, func(tx kv.Tx) error {
+		err := l.cfg.DB.Update(ctx, Fence(l.cfg.Space, l.cfg.Epoch), l.durability(), func(tx kv.Tx) error {
 			t, err := l.begin(tx, records)
 			if err != nil {
 				return err
@@ -45,7 +45,7 @@ func (l *Loop) transact(ctx context.Context, records []*Record) (int, error) {
 			if err := t.finish(records[:n]); err != nil {
 				return err
 			}
-			done = Committed{Space: l.cfg.Space, Records: records[:n], Outputs: t.batch.outputs, Next: t.pos.Next, End: t.end}
+			done = Committed{Space: l.cfg.Space, Records: records[:n], Outputs: t.leaving(), Next: t.pos.Next, End: t.end}
 			pos, after = t.pos, t.batch.after
 			return nil
 		})
@@ -70,7 +70,7 @@ func (l *Loop) do(j job) error {
 	var done Committed
 	var pos Position
 	var after []func()
-	err := l.cfg.DB.Update(j.ctx, Fence(l.cfg.Space, l.cfg.Epoch), kv.Durable, func(tx kv.Tx) error {
+	err := l.cfg.DB.Update(j.ctx, Fence(l.cfg.Space, l.cfg.Epoch), l.durability(), func(tx kv.Tx) error {
 		t, err := l.begin(tx, nil)
 		if err != nil {
 			return err
@@ -86,7 +86,7 @@ func (l *Loop) do(j job) error {
 		if err := t.finish(nil); err != nil {
 			return err
 		}
-		done = Committed{Space: l.cfg.Space, Outputs: t.batch.outputs, Next: t.pos.Next, End: t.end}
+		done = Committed{Space: l.cfg.Space, Outputs: t.leaving(), Next: t.pos.Next, End: t.end}
 		pos, after = t.pos, t.batch.after
 		return nil
 	})
@@ -97,8 +97,19 @@ func (l *Loop) do(j job) error {
 	return nil
 }
 
+// durability is that of the loop's commits. What a crash takes from a replay it
+// does again.
+func (l *Loop) durability() kv.Durability {
+	if l.cfg.Past != nil {
+		return kv.Lazy
+	}
+	return kv.Durable
+}
+
 func (l *Loop) committed(pos Position, done Committed, after []func()) {
-	l.cfg.Resolved.Published(done.End)
+	if l.cfg.Past == nil {
+		l.cfg.Resolved.Published(done.End)
+	}
 	l.advance(pos)
 	if l.index != nil {
 		l.index.Passed(pos.At)
@@ -141,7 +152,10 @@ func (l *Loop) begin(tx kv.Tx, records []*Record) (*transaction, error) {
 	} else {
 		snapshot.Seal()
 	}
-	b := &Batch{Space: l.cfg.Space, Epoch: l.cfg.Epoch, Live: true, Snapshot: snapshot, Resolved: l.cfg.Resolved.End()}
+	b := &Batch{Space: l.cfg.Space, Epoch: l.cfg.Epoch, Live: l.cfg.Past == nil, Snapshot: snapshot}
+	if b.Live {
+		b.Resolved = l.cfg.Resolved.End()
+	}
 	ahead, err := l.readAhead(tx, b, pos.At, records)
 	if err != nil {
 		return nil, err
@@ -169,6 +183,9 @@ func (t *transaction) lead(records []*Record) (int, error) {
 		r.At = max(t.pos.At, r.Stamped)
 		r.Time = min(r.Time, r.At)
 		r.Verdict, r.Profile, r.Account = Verdict{}, event.ProfileID{}, event.ProfileID{}
+		if r.judged != nil {
+			r.Verdict = *r.judged
+		}
 		all, err := t.fire(r)
 		if err != nil {
 			return 0, err
@@ -219,6 +236,9 @@ func (t *transaction) fire(r *Record) (bool, error) {
 func (t *transaction) admit(r *Record) error {
 	if r.defect != "" {
 		r.Verdict = Verdict{Code: Dropped, Reason: r.defect}
+		return nil
+	}
+	if r.Verdict.Code != Admitted {
 		return nil
 	}
 	if index := t.loop.index; index != nil && r.Kind == event.KindEvent {
@@ -308,11 +328,11 @@ func (t *transaction) finish(records []*Record) error {
 			return err
 		}
 	}
-	if len(t.batch.outputs) > 0 {
-		if _, err := t.loop.cfg.Resolved.AppendTx(t.batch.Tx, EncodeOutputs(t.batch.outputs)...); err != nil {
+	if outputs := t.leaving(); len(outputs) > 0 {
+		if _, err := t.loop.cfg.Resolved.AppendTx(t.batch.Tx, EncodeOutputs(outputs)...); err != nil {
 			return err
 		}
-		t.end += commitlog.Offset(len(t.batch.outputs))
+		t.end += commitlog.Offset(len(outputs))
 	}
 	return t.batch.Tx.Set(t.batch.Key(PositionRoom), encodePosition(t.pos))
 }
