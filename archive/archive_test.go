@@ -339,3 +339,43 @@ func TestOutputs(t *testing.T) {
 		}
 	}
 }
+
+// Landmarks are listed from the first record on; what an older binary passed
+// without listing it is found in the log.
+func TestLandmarks(t *testing.T) {
+	db := memkv.New()
+	log, err := kvlog.Open(t.Context(), db, kv.SpaceKey(1, 'r'), "log/raw/1", kvlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := archive.New(db, func(uint32) (commitlog.Log, error) { return log, nil })
+	kinds := []event.Kind{event.KindConfig, event.KindEvent, event.KindCommand, event.KindTick, event.KindConfig, event.KindEvent, event.KindCommand}
+	var records []*pipeline.Record
+	for i, k := range kinds {
+		head := event.Head{Kind: k, ID: event.RecordID{byte(i)}}
+		if _, err := log.Append(t.Context(), event.EncodeBlock([]event.Record{{Head: head}})); err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, &pipeline.Record{Head: head, Offset: commitlog.Offset(i)})
+	}
+	for _, listed := range []int{3, 5} { // two batches; those before the first are an older binary's
+		from := listed
+		to := 5
+		if listed == 5 {
+			to = len(records)
+		}
+		if err := db.Update(t.Context(), "loop", kv.Lazy, func(tx kv.Tx) error {
+			return a.Record(&pipeline.Batch{Live: true, Tx: tx, Space: 1}, records[from:to])
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := a.Landmarks(t.Context(), 1, 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []archive.Landmark{{0, event.KindConfig}, {2, event.KindCommand}, {4, event.KindConfig}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -22,6 +22,9 @@ func (a *Archive) Record(b *pipeline.Batch, records []*pipeline.Record) error {
 		if err := b.Tx.Set(runKey(verdictStem(b.Space), first), encodeVerdicts(b.Resolved, records)); err != nil {
 			return err
 		}
+		if err := noteLandmarks(b, records); err != nil {
+			return err
+		}
 	}
 	if err := b.Tx.Set(runKey(profileStem(b.Space, b.Epoch), first), encodeProfiles(records)); err != nil {
 		return err
