@@ -189,6 +189,53 @@ func (r *Row) Config(s *workspace.Snapshot) {
 	}}}))
 }
 
+// Order appends a command and waits until the loop has carried it out. It
+// returns the command's offset.
+func (r *Row) Order(c *event.Command) commitlog.Offset {
+	r.t.Helper()
+	body, err := c.Encode()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	now := r.Clock.Now()
+	at := r.append([]event.Record{{Body: body, Head: event.Head{
+		Kind: event.KindCommand, ID: r.newID(now), At: now.UnixMilli(), Time: now.UnixMilli(), Name: c.Name(),
+	}}})
+	r.Passed(at)
+	return at
+}
+
+// Replay leads all that the loop has passed into another epoch, through stages
+// of its own: those behind intake. prepare, which may be nil, writes what the
+// epoch begins with.
+func (r *Row) Replay(epoch uint32, prepare func(kv.Tx) error, stages ...pipeline.Stage) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if prepare != nil {
+		if err := r.DB.Update(ctx, pipeline.Fence(Space, epoch), kv.Durable, prepare); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
+		DB: r.DB, Snapshots: r.snapshots, Stages: stages, Recorder: r.Archive, Space: Space, Epoch: epoch,
+		Logger: slog.New(slog.DiscardHandler), Past: r.Archive.Past(Space, r.Loop.Passed),
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- loop.Run(running) }()
+	if next := r.Loop.Position().Next; next > 0 {
+		err = loop.Passed(ctx, next-1)
+	}
+	stop()
+	if failed := <-ended; failed != nil || err != nil {
+		r.t.Fatalf("the replay ended with %v; %v", failed, err)
+	}
+}
+
 func (r *Row) newID(at time.Time) event.RecordID {
 	id, err := event.NewRecordID(at, r.random)
 	if err != nil {
