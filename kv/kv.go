@@ -94,3 +94,16 @@ func Prefix(p []byte) Range { return Range{From: p, To: PrefixEnd(p)} }
 type RangeDeleter interface {
 	DeleteRange(ctx context.Context, from, to []byte) error
 }
+
+// Scrubber is an optional capability: making what was overwritten or deleted
+// leave the files, which stores keep for a while to be quick. The caller has
+// written or deleted before, durably.
+type Scrubber interface {
+	// Scrub returns once no file of the store holds a value that a key of the
+	// ranges had before and has no more when it is called, nor a key of them
+	// that is gone. It waits for the Views that are running when it is called,
+	// and reads and writes that come meanwhile go on. It costs about what
+	// writing the files costs that hold something of the ranges. Limit and
+	// Reverse of a range mean nothing. When it fails, nothing is known.
+	Scrub(ctx context.Context, ranges ...Range) error
+}

@@ -271,6 +271,9 @@ func closing(t *testing.T, db kv.DB) {
 	if ranges, ok := db.(kv.RangeDeleter); ok {
 		errs["DeleteRange"] = ranges.DeleteRange(ctx, []byte("a"), []byte("b"))
 	}
+	if scrubber, ok := db.(kv.Scrubber); ok {
+		errs["Scrub"] = scrubber.Scrub(ctx)
+	}
 	for call, err := range errs {
 		if !fault.Is(err, fault.Unavailable) {
 			t.Errorf("%s of a closed store: got %v, want fault.Unavailable", call, err)

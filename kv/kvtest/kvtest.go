@@ -58,6 +58,8 @@ func Run(t *testing.T, open func(t *testing.T) kv.DB, opts Options) {
 		{"concurrent use", concurrentUse},
 		{"close", closing},
 		{"delete a range", deleteRange},
+		{"scrub", scrub},
+		{"scrub while others read and write", scrubBesides},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

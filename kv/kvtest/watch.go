@@ -189,3 +189,11 @@ func (w *watchedRanges) DeleteRange(ctx context.Context, from, to []byte) error 
 	}
 	return nil
 }
+
+// Scrub passes on, where the store can.
+func (w *watchedRanges) Scrub(ctx context.Context, ranges ...kv.Range) error {
+	if scrubber, ok := w.ranges.(kv.Scrubber); ok {
+		return scrubber.Scrub(ctx, ranges...)
+	}
+	return nil
+}

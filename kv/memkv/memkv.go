@@ -36,7 +36,7 @@ type Options struct {
 // would lose; older ones count as having reached the disk by themselves.
 const maxAtRisk = 1024
 
-// DB is a store in memory. It implements kv.DB and kv.RangeDeleter.
+// DB is a store in memory. It implements kv.DB, kv.RangeDeleter and kv.Scrubber.
 type DB struct {
 	opts  Options
 	guard *guard.Guard
@@ -168,6 +168,19 @@ func (db *DB) DeleteRange(ctx context.Context, from, to []byte) error {
 	for _, p := range doomed {
 		db.now.Delete(p)
 	}
+	db.settle()
+	return nil
+}
+
+// Scrub has nothing to do but wait until all commits are durable: a store in
+// memory forgets at once. See kv.Scrubber.
+func (db *DB) Scrub(ctx context.Context, _ ...kv.Range) error {
+	if err := db.guard.Enter(ctx); err != nil {
+		return err
+	}
+	defer db.guard.Leave()
+	db.mu.Lock()
+	defer db.mu.Unlock()
 	db.settle()
 	return nil
 }

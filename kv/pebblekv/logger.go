@@ -28,10 +28,13 @@ func (l logger) Fatalf(format string, args ...any) {
 	panic("pebblekv: " + message)
 }
 
-// watch returns the events that an operator should hear of, and counts write
-// stalls.
-func watch(to *slog.Logger, stalls *atomic.Uint64) pebble.EventListener {
+// watch returns the events that an operator should hear of, counts write
+// stalls, and calls gone for every file that was removed.
+func watch(to *slog.Logger, stalls *atomic.Uint64, gone func()) pebble.EventListener {
 	return pebble.EventListener{
+		TableDeleted:    func(pebble.TableDeleteInfo) { gone() },
+		ManifestDeleted: func(pebble.ManifestDeleteInfo) { gone() },
+		WALDeleted:      func(pebble.WALDeleteInfo) { gone() },
 		BackgroundError: func(err error) {
 			to.Error("the store failed in the background and will try again", "error", err)
 		},

@@ -33,8 +33,14 @@ type Options struct {
 // refuses files of a version it does not know.
 const format = pebble.FormatValueSeparation
 
-// pebble returns the options in Pebble's words. stalls counts write stalls.
-func (o Options) pebble(stalls *atomic.Uint64) *pebble.Options {
+// maxManifest is from what size on Pebble begins a new list of its files, once
+// as many have come and gone as the list holds. A list names keys, so Scrub
+// must be able to bring about a new one.
+const maxManifest = 16 << 10
+
+// pebble returns the options in Pebble's words. stalls counts write stalls,
+// gone hears of every file that was removed.
+func (o Options) pebble(stalls *atomic.Uint64, gone func()) *pebble.Options {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = 128 << 20
 	}
@@ -57,6 +63,7 @@ func (o Options) pebble(stalls *atomic.Uint64) *pebble.Options {
 		L0StopWritesThreshold: 24,
 		LBaseMaxBytes:         256 << 20,
 		MaxOpenFiles:          1000,
+		MaxManifestFileSize:   maxManifest,
 		BytesPerSync:          1 << 20,
 		// A dropped range frees its disk only once it is out of the memory of
 		// pending writes, which a quiet store fills slowly.
@@ -77,7 +84,7 @@ func (o Options) pebble(stalls *atomic.Uint64) *pebble.Options {
 	// Snappy above, zstd where most of the data comes to rest. Blocks that do
 	// not get smaller are kept as they are: log blocks are compressed already.
 	p.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
-	events := watch(o.Logger, stalls)
+	events := watch(o.Logger, stalls, gone)
 	p.EventListener = &events
 	return p
 }

@@ -17,13 +17,17 @@ import (
 	"kith/kv/internal/guard"
 )
 
-// DB is a store in a directory. It implements kv.DB and kv.RangeDeleter.
+// DB is a store in a directory. It implements kv.DB, kv.RangeDeleter and
+// kv.Scrubber.
 type DB struct {
 	pebble *pebble.DB
 	lock   *pebble.Lock
 	guard  *guard.Guard
 	lazy   atomic.Bool // Lazy commits may wait for an fsync
 	stalls *atomic.Uint64
+	files  *files
+	views  views
+	scrub  chan struct{} // holds a token while a Scrub runs
 }
 
 // Open opens the store in dir, which it creates when it is not there (mode
@@ -50,13 +54,15 @@ func Open(dir string, opts Options) (*DB, error) {
 		return nil, fault.New(fault.Conflict, "another kith is running on this directory: %s", dir)
 	}
 	stalls := new(atomic.Uint64)
-	p := opts.pebble(stalls)
+	f := newFiles(opts.fs, dir)
+	opts.fs = f
+	p := opts.pebble(stalls, f.changed)
 	p.Lock = lock
 	db, err := pebble.Open(dir, p)
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", errors.Join(err, lock.Close()))
 	}
-	return &DB{pebble: db, lock: lock, guard: guard.New(), stalls: stalls}, nil
+	return &DB{pebble: db, lock: lock, guard: guard.New(), stalls: stalls, files: f, scrub: make(chan struct{}, 1)}, nil
 }
 
 // create makes dir, and the directories above it, and makes them last.
@@ -84,6 +90,7 @@ func (db *DB) View(ctx context.Context, fn func(kv.Reader) error) error {
 		return err
 	}
 	defer db.guard.Leave()
+	defer db.views.begin()()
 	snapshot := db.pebble.NewSnapshot()
 	defer snapshot.Close() // it only ever returns nil
 	return fn(reader{snapshot})
