@@ -235,9 +235,7 @@ func (in *intake) judge() error {
 		in.refuseAll(*in.whole)
 		return nil
 	}
-	in.stamp = event.FormatTime(in.now)
-	in.records = slices.Grow(in.records, len(in.items))
-	in.out = slices.Grow(in.out, in.size())
+	in.begin()
 	refusedAny := false
 	for i, raw := range in.items {
 		if in.report != nil {
@@ -257,6 +255,13 @@ func (in *intake) judge() error {
 	}
 	in.tellWarnings(refusedAny)
 	return nil
+}
+
+// begin makes room for the records.
+func (in *intake) begin() {
+	in.stamp = event.FormatTime(in.now)
+	in.records = slices.Grow(in.records, len(in.items))
+	in.out = slices.Grow(in.out, in.size())
 }
 
 // rejection begins a rejection of this request.

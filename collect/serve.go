@@ -20,6 +20,7 @@ type route struct {
 	single event.Type // the call that the body is; None for a batch
 	device bool       // used by SDKs on devices: context.ip is theirs
 	form   form
+	inside bool // not a route: the calls come from inside the server
 }
 
 // form is how a route is told what happened.

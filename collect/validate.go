@@ -35,7 +35,7 @@ func (in *intake) validate(k *call) *refusal {
 			return &refusal{CodeIDNotString, fmt.Sprintf("%s must be a string; send it in quotes", id.field), id.field}
 		}
 	}
-	if blank(k.userID) && blank(k.anonymousID) {
+	if blank(k.userID) && blank(k.anonymousID) && !in.route.inside {
 		return &refusal{CodeNoUserAnonID, "an event needs a userId or an anonymousId", "userId"}
 	}
 	if r := validateDocuments(k); r != nil {
