@@ -38,7 +38,8 @@ type announcement struct {
 	member     bool
 	at         int64
 	cause      string // what made it true: a record, a timer, a job; part of the message's id
-	run        string // set for corrections: first sync, resync
+	run        string // of the job that found it: a first sync, a correction
+	corrects   bool   // it was not the profile that changed, but what is known of it
 }
 
 // payload is an event in Segment's shape, as delivery hands it on.
@@ -95,8 +96,8 @@ type message struct {
 }
 
 // messages returns what an announcement sends: without activations the change
-// as an identify and as a track call, else what the enabled activations ask
-// for, each form once.
+// as an identify and as a track call (a correction only as an identify), else
+// what the enabled activations ask for, each form once.
 func (a *announcement) messages(p *person) ([]message, error) {
 	var out []message
 	add := func(form string, activation *workspace.Activation) error {
@@ -109,6 +110,9 @@ func (a *announcement) messages(p *person) ([]message, error) {
 	if a.plain {
 		if err := add("identify", nil); err != nil {
 			return nil, err
+		}
+		if a.corrects {
+			return out, nil
 		}
 		return out, add("track", nil)
 	}

@@ -56,19 +56,22 @@ func (p *pass) Handle(r *pipeline.Record) error {
 	if r.Kind == event.KindConfig {
 		return p.configure(r)
 	}
+	if w, ok := r.Work.(Retract); ok {
+		return p.retract(r, w)
+	}
 	people, outcome := p.stage.people.Get(r), p.stage.outcomes.Get(r)
 	if people == nil || outcome == nil || people.Profile.IsZero() {
 		return nil
 	}
-	run := ""
+	run, corrects := "", false
 	if w, ok := r.Work.(Sync); ok {
-		run = w.Run
+		run, corrects = w.Run, !w.First
 	}
 	full := r.Work != nil || attachedToUser(people) || len(people.Merged) > 0
 	if !full && len(outcome.Changes) == 0 {
 		return nil
 	}
-	return p.reconcile(r, people, outcome, full, run)
+	return p.reconcile(r, people, outcome, full, run, corrects)
 }
 
 // Finish has nothing to write: what was told is written as it is told.
@@ -117,7 +120,7 @@ func (p *pass) configure(r *pipeline.Record) error {
 // what it was told under each of the profile's identifiers, emits the
 // difference and remembers it. Without full it looks only at the audiences
 // whose membership has just changed.
-func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcome *computation.Outcome, full bool, run string) error {
+func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcome *computation.Outcome, full bool, run string, corrects bool) error {
 	plan := p.planFor(r.Snapshot)
 	if len(plan.connections) == 0 && len(outcome.Changes) == 0 {
 		return nil
@@ -147,7 +150,7 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 			}
 			a := announcement{
 				connection: c, space: r.Snapshot.SpaceByNumber(p.batch.Space).ID, identifier: id.Identifier,
-				member: member, at: r.At, cause: cause(r), run: run,
+				member: member, at: r.At, cause: cause(r), run: run, corrects: corrects,
 			}
 			if err := p.send(r, &a, who); err != nil {
 				return err
@@ -161,6 +164,36 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 		}
 	}
 	return nil
+}
+
+// retract tells every destination that was told of a membership under an
+// identifier that it has ended. What it was told of an audience that is gone,
+// or that it is no longer connected to, stays: nobody can be told that any more.
+func (p *pass) retract(r *pipeline.Record, w Retract) error {
+	known, err := p.told(w.Identifier)
+	if err != nil {
+		return err
+	}
+	plan := p.planFor(r.Snapshot)
+	who := &person{trait: func(string) (gjson.Result, bool, error) { return gjson.Result{}, false, nil }}
+	changed := false
+	for _, pr := range plan.pairs() {
+		if !known[pr] {
+			continue
+		}
+		a := announcement{
+			connection: plan.connections[pr], space: r.Snapshot.SpaceByNumber(p.batch.Space).ID, identifier: w.Identifier,
+			at: r.At, cause: cause(r), run: w.Run, corrects: true,
+		}
+		if err := p.send(r, &a, who); err != nil {
+			return err
+		}
+		known[pr], changed = false, true
+	}
+	if !changed {
+		return nil
+	}
+	return p.batch.Tx.Set(toldKey(p.batch.Space, w.Identifier), known.encode())
 }
 
 // decided reports whether somebody who is not among an audience's members has

@@ -22,10 +22,23 @@ const SyncKind = "activation.sync"
 // sync.
 const syncChunk = 500
 
-// Sync is a piece of a first sync, as the loop leads it through the row: it
-// has activation compare everything it knows of one profile.
+// Sync is the Work of a record that has activation compare everything it knows
+// of the record's profile with what destinations were told. It is a correction
+// unless First is set: what a plain connection is told of it is its state, as
+// an identify call, and never an event that somebody may have hung a message
+// on; where an activation asks for the event, it is sent.
 type Sync struct {
-	Run string // goes out as computation_run_id
+	Run   string // goes out as computation_run_id
+	First bool   // the destination was never told of its audience before
+}
+
+// Retract is the Work of a record, of no profile, that tells destinations that
+// nobody is a member any more under an identifier, which has become nobody's.
+// It is a correction, as Sync is. Whoever hands it over has looked, in the same
+// transaction, that the identifier is nobody's.
+type Retract struct {
+	Identifier event.Identifier
+	Run        string // goes out as computation_run_id
 }
 
 // Loop is the loop of a space, as syncs need it.
@@ -266,7 +279,7 @@ func (s *Syncs) reconcile(ctx context.Context, loop Loop, run string, people []e
 	}
 	err := loop.Do(ctx, func(_ *pipeline.Batch, step func(*pipeline.Record) error) error {
 		for _, p := range people {
-			if err := step(&pipeline.Record{Profile: p, Work: Sync{Run: run}}); err != nil {
+			if err := step(&pipeline.Record{Profile: p, Work: Sync{Run: run, First: true}}); err != nil {
 				return err
 			}
 		}

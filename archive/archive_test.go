@@ -24,6 +24,7 @@ import (
 // past is a space whose records have passed a loop, written by hand: two
 // profiles, a duplicate, a changed body, instants that were raised.
 type past struct {
+	db      kv.DB
 	archive *archive.Archive
 	records []*pipeline.Record
 	outputs []commitlog.Offset // by record, where its outputs are
@@ -39,7 +40,7 @@ func newPast(t *testing.T, blocks, perBlock, passed int) *past {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &past{archive: archive.New(db, func(uint32) (commitlog.Log, error) { return log, nil })}
+	p := &past{db: db, archive: archive.New(db, func(uint32) (commitlog.Log, error) { return log, nil })}
 	random := rand.NewChaCha8([32]byte{7})
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	n := 0

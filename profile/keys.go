@@ -25,6 +25,8 @@ var errStored = errors.New("profile: a stored page is damaged or of an unknown f
 // keys builds the keys of one space and epoch.
 type keys struct{ space, epoch uint32 }
 
-func (k keys) page(p event.ProfileID, n int) kv.Key {
-	return kv.EpochKey(k.space, k.epoch, Room).Byte(pageForm).Fixed(p[:]).Byte(byte(n))
+func (k keys) pages(p event.ProfileID) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(pageForm).Fixed(p[:])
 }
+
+func (k keys) page(p event.ProfileID, n int) kv.Key { return k.pages(p).Byte(byte(n)) }
