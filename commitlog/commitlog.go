@@ -65,3 +65,17 @@ type TxAppender interface {
 	// Published tells the readers that the log is durable up to end.
 	Published(end Offset)
 }
+
+// Replacer is an optional capability: a log that can forget what a record held
+// while the record keeps its place.
+type Replacer interface {
+	Log
+	// Replace puts blocks in the place of those that stand there. Each begins
+	// where a block of the log begins and has as many records; any other is
+	// fault.Invalid, and then nothing is replaced. A block that was trimmed
+	// stays away. It is durable on return. A reader gets a block as it was or
+	// as it is now, never a mixture; what it has read before is its own.
+	Replace(ctx context.Context, blocks ...Block) error
+	// ReplaceTx does the same within a transaction under the log's fence.
+	ReplaceTx(tx kv.Tx, blocks ...Block) error
+}

@@ -24,8 +24,8 @@ type Options struct {
 // together, their keys included; more is fault.Invalid.
 const MaxAppendBytes = 64 << 20
 
-// Log is a log in a kv store. It implements commitlog.Log and
-// commitlog.TxAppender.
+// Log is a log in a kv store. It implements commitlog.Log,
+// commitlog.TxAppender and commitlog.Replacer.
 type Log struct {
 	db    kv.DB
 	stem  kv.Key

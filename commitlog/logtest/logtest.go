@@ -51,6 +51,9 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		{"append in a transaction", appendTx},
 		{"append in a transaction that fails", appendTxRollback},
 		{"transactions of a log that is reopened", appendTxReopen},
+		{"replace blocks", replacing},
+		{"replace blocks while others read and append", replacingBesides},
+		{"replace blocks in a transaction", replaceTx},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
