@@ -4,10 +4,11 @@
 # make crash   kill -9 under load, ten times, with exact accounting
 # make overload  twice the capacity for a minute, then power loss
 # make bench   figures, each beside the limit of this machine
+# make bench-scale  many people and events: SCALE_PEOPLE, SCALE_EVENTS, SCALE_DIR
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: build demo test crash overload lint bench clean
+.PHONY: build demo test crash overload lint bench bench-scale clean
 
 ANALYTICS = collect/cdn/web
 
@@ -37,6 +38,15 @@ lint:
 
 bench: build
 	go run ./bench -kith bin/kith $(BENCH)
+
+# It goes on where it was stopped. 10 million people and 100 million events take
+# hours and 60 GB: make bench-scale SCALE_PEOPLE=10000000 SCALE_EVENTS=100000000
+SCALE_PEOPLE ?= 1000000
+SCALE_EVENTS ?= 10000000
+SCALE_DIR ?= bin/scale-$(SCALE_PEOPLE)-$(SCALE_EVENTS)
+
+bench-scale: build
+	go run ./bench -kith bin/kith -run scale -people $(SCALE_PEOPLE) -events $(SCALE_EVENTS) -dir $(SCALE_DIR) $(BENCH)
 
 # Node packages, as the lock files have them. Without npm they are left out, and
 # what needs them says so.

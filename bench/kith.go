@@ -20,6 +20,10 @@ import (
 
 const token = "bench-admin-token"
 
+// readyWithin is how long a server may take to open its store, which may be
+// large.
+const readyWithin = 3 * time.Minute
+
 // kith is a running server on a data directory of its own.
 type kith struct {
 	base string
@@ -47,7 +51,7 @@ func start(ctx context.Context, binary, dir string, flags ...string) (*kith, err
 	if err := k.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(readyWithin); ; {
 		resp, err := http.Get(k.base + "/readyz")
 		if err == nil {
 			resp.Body.Close()

@@ -27,7 +27,12 @@ var scenarios = []scenario{
 	{"reads", (*bench).reads},
 	{"idle", (*bench).idle},
 	{"dedup", (*bench).dedup},
+	{"hot", (*bench).hot},
 }
+
+// onDemand are run only when they are named: they take long, and keep what they
+// make.
+var onDemand = []scenario{{"scale", (*bench).scale}}
 
 // bench is a run of some scenarios.
 type bench struct {
@@ -39,6 +44,10 @@ type bench struct {
 	batch  int // the only shape of load that collect measures; zero: all
 	// cpuProfile is where the first case of row writes its profile.
 	cpuProfile string
+	// Of the scenario scale: the folder that it keeps, and the size.
+	scaleDir       string
+	scaleEvents    int
+	scaleAudiences int
 }
 
 func main() {
@@ -52,12 +61,15 @@ func main() {
 
 func run(ctx context.Context) error {
 	binary := flag.String("kith", "bin/kith", "the binary to measure")
-	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, tails, row, throughput, latency, reads, idle, dedup; default all")
+	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, tails, row, throughput, latency, reads, idle, dedup, hot; default all of them; and scale")
 	span := flag.Duration("for", 10*time.Second, "how long each load lasts")
 	people := flag.Int("people", 100_000, "how many people the events are about")
 	batch := flag.Int("batch", 0, "measure collect with requests of this many events only: 1 or 100; default both")
 	keys := flag.Int("keys", 2_000_000, "how many messageIds the scenario dedup remembers; 100 million take 7 GB of disk and half an hour")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file")
+	keep := flag.String("dir", "", "the folder of the scenario scale; what is there goes on where it stopped")
+	events := flag.Int("events", 10_000_000, "how many events the scenario scale makes")
+	audiences := flag.Int("audiences", 20, "how many audiences the scenario scale has")
 	bare := flag.Bool("bare", false, "be the bare server that collect is compared with; used by itself")
 	flag.Parse()
 	if *bare {
@@ -68,13 +80,14 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // what is left is in the temporary folder
-	b := &bench{binary: *binary, dir: dir, span: *span, people: *people, keys: *keys, batch: *batch, cpuProfile: *profile}
+	b := &bench{binary: *binary, dir: dir, span: *span, people: *people, keys: *keys, batch: *batch, cpuProfile: *profile,
+		scaleDir: *keep, scaleEvents: *events, scaleAudiences: *audiences}
 	if _, err := os.Stat(b.binary); err != nil {
 		return fmt.Errorf("%w: run make build first", err)
 	}
 	wanted := strings.Split(*only, ",")
-	for _, s := range scenarios {
-		if *only != "" && !slices.Contains(wanted, s.name) {
+	for _, s := range append(slices.Clone(scenarios), onDemand...) {
+		if named := slices.Contains(wanted, s.name); !named && (*only != "" || slices.ContainsFunc(onDemand, func(o scenario) bool { return o.name == s.name })) {
 			continue
 		}
 		if err := s.run(b, ctx); err != nil {

@@ -97,52 +97,61 @@ func (b *bench) reads(ctx context.Context) error {
 	if _, err := b.send(ctx, writers); err != nil { // so that there is somebody to read
 		return err
 	}
+	all, written, err := b.readBeside(ctx, l.kith, writers, b.people/10)
+	if err != nil {
+		return err
+	}
+	row("answers", "%8.0f a second, %.0f %% found; p50 %v p99 %v", all.perSecond(), 100*float64(all.accepted-all.refused)/float64(max(1, all.accepted)),
+		ms(all.percentile(.5)), ms(all.percentile(.99)))
+	row("events accepted meanwhile", "%8.0f a second", written.perSecond())
+	return nil
+}
+
+// readBeside reads the traits of people at 32 connections while a load is sent.
+// Of the answers, refused counts those that found nobody.
+func (b *bench) readBeside(ctx context.Context, k *kith, writers load, people int) (answers, written result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.span)
 	defer cancel()
 	var wg sync.WaitGroup
-	var written result
 	var writeErr error
 	wg.Go(func() { written, writeErr = writers.run(ctx) })
 	const readers = 32
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: readers, DisableCompression: true}}
-	latency := make([][]time.Duration, readers)
-	found := make([]int, readers)
+	defer client.CloseIdleConnections()
+	parts := make([]result, readers)
 	errs := make([]error, readers)
 	began := time.Now()
 	for i := range readers {
 		wg.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(i), 9))
+			random, r := rand.New(rand.NewPCG(uint64(i), 9)), &parts[i]
 			for ctx.Err() == nil {
 				asked := time.Now()
-				status, err := l.traits(context.WithoutCancel(ctx), client, fmt.Sprintf("user-%08d", random.IntN(b.people/10)))
+				status, err := k.traits(context.WithoutCancel(ctx), client, fmt.Sprintf("user-%08d", random.IntN(people)))
 				if err != nil {
 					errs[i] = err
 					return
 				}
-				latency[i] = append(latency[i], time.Since(asked))
-				if status == http.StatusOK {
-					found[i]++
+				r.latency = append(r.latency, time.Since(asked))
+				r.accepted++
+				if status != http.StatusOK {
+					r.refused++
 				}
 			}
 		})
 	}
 	wg.Wait()
-	took := time.Since(began)
+	answers.took = time.Since(began)
 	if writeErr != nil {
-		return writeErr
+		return answers, written, writeErr
 	}
-	var all result
-	hits := 0
-	for i := range readers {
+	for i, r := range parts {
 		if errs[i] != nil {
-			return errs[i]
+			return answers, written, errs[i]
 		}
-		all.latency = append(all.latency, latency[i]...)
-		hits += found[i]
+		answers.accepted += r.accepted
+		answers.refused += r.refused
+		answers.latency = append(answers.latency, r.latency...)
 	}
-	slices.Sort(all.latency)
-	row("answers", "%8.0f a second, %.0f %% found; p50 %v p99 %v", float64(len(all.latency))/took.Seconds(),
-		100*float64(hits)/float64(max(1, len(all.latency))), ms(all.percentile(.5)), ms(all.percentile(.99)))
-	row("events accepted meanwhile", "%8.0f a second", written.perSecond())
-	return nil
+	slices.Sort(answers.latency)
+	return answers, written, nil
 }

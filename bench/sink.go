@@ -32,9 +32,12 @@ type sink struct {
 	changes []time.Duration // the same for audience changes
 }
 
-func newSink() (*sink, error) {
+func newSink() (*sink, error) { return sinkAt("127.0.0.1:0") }
+
+// sinkAt returns a sink that listens there.
+func sinkAt(addr string) (*sink, error) {
 	s := &sink{}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
