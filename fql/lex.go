@@ -24,6 +24,7 @@ const (
 	parenLeft
 	parenRight
 	bracket
+	flag // true, false; only in expressions
 )
 
 // token is a word of the language.
