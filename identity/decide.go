@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"kith/commitlog"
 	"kith/event"
 	"kith/pipeline"
 )
@@ -13,10 +14,15 @@ import (
 func (p *pass) decide(r *pipeline.Record, rs *rules, res *Resolution) error {
 	if res.found.optedOut {
 		res.Reason = OptedOut
+		p.refused.note(r, res)
 		return nil
 	}
 	res.Refused = slices.Clip(res.found.refused)
-	ids, err := p.register(r, rs, res)
+	orders, err := p.ordersFor(rs)
+	if err != nil {
+		return err
+	}
+	ids, err := p.register(r, rs, res, orders.block(res.found.ids, res))
 	if err != nil {
 		return err
 	}
@@ -37,13 +43,13 @@ func (p *pass) decide(r *pipeline.Record, rs *rules, res *Resolution) error {
 		}
 	}
 	p.tell(r, res)
+	p.refused.note(r, res)
 	return nil
 }
 
 // register adds the types that nobody declared to the rules, as far as there
 // is room, and returns the identifiers whose type is known.
-func (p *pass) register(r *pipeline.Record, rs *rules, res *Resolution) ([]event.Identifier, error) {
-	ids := res.found.ids
+func (p *pass) register(r *pipeline.Record, rs *rules, res *Resolution, ids []event.Identifier) ([]event.Identifier, error) {
 	for i, id := range ids {
 		if rs.of(id.Collection, id.Type) != nil || p.registered(id) {
 			continue
@@ -53,13 +59,13 @@ func (p *pass) register(r *pipeline.Record, rs *rules, res *Resolution) ([]event
 			p.retyped = true
 			continue
 		}
-		res.Refused = append(res.Refused, Refusal{id, TooManyTypes})
+		res.Refused = append(res.Refused, Refusal{Identifier: id, Violation: TooManyTypes})
 		kept := slices.Clone(ids[:i])
 		for _, id := range ids[i+1:] {
 			if rs.of(id.Collection, id.Type) != nil || p.registered(id) {
 				kept = append(kept, id)
 			} else {
-				res.Refused = append(res.Refused, Refusal{id, TooManyTypes})
+				res.Refused = append(res.Refused, Refusal{Identifier: id, Violation: TooManyTypes})
 			}
 		}
 		return kept, nil
@@ -129,11 +135,13 @@ type candidate struct {
 // identifiers it uses, and those identifiers of which nobody is the owner.
 type union struct {
 	rules  *rules
-	time   int64 // the event's
+	orders *orders // nil when there are none
+	time   int64   // the event's
 	kept   []event.Identifier
 	owners []*node
 	news   []event.Identifier
-	size   int // identifiers in all
+	size   int    // identifiers in all
+	sides  []side // on which it stands
 }
 
 // unite decides which identifiers the event uses: from the highest rank down,
@@ -149,11 +157,15 @@ func (p *pass) unite(r *pipeline.Record, rs *rules, res *Resolution, candidates 
 		}
 		return cmp.Or(rs.compare(a.id.Collection, a.id.Type, b.id.Collection, b.id.Type), cmp.Compare(known(a), known(b)))
 	})
-	u := &union{rules: rs, time: r.Time}
+	orders, err := p.ordersFor(rs)
+	if err != nil {
+		return nil, err
+	}
+	u := &union{rules: rs, orders: orders, time: r.Time}
 	for _, c := range candidates {
-		violation := ""
+		var refusal Refusal
 		if c.owner.IsZero() {
-			violation = u.addNew(c.id)
+			refusal = u.addNew(c.id)
 		} else {
 			owner, err := p.newest(c.owner)
 			if err != nil {
@@ -162,10 +174,11 @@ func (p *pass) unite(r *pipeline.Record, rs *rules, res *Resolution, candidates 
 			if owner == nil {
 				return nil, errStored
 			}
-			violation = u.addOwner(owner)
+			refusal = u.addOwner(owner)
 		}
-		if violation != "" {
-			res.Refused = append(res.Refused, Refusal{c.id, violation})
+		if refusal.Violation != "" {
+			refusal.Identifier, refusal.Owner = c.id, c.owner
+			res.Refused = append(res.Refused, refusal)
 			continue
 		}
 		u.kept = append(u.kept, c.id)
@@ -173,62 +186,76 @@ func (p *pass) unite(r *pipeline.Record, rs *rules, res *Resolution, candidates 
 	return u, nil
 }
 
-// addNew adds an identifier that is nobody's, or says which violation that
-// would be.
-func (u *union) addNew(id event.Identifier) (violation string) {
+// addNew adds an identifier that is nobody's, or says what stands against it.
+func (u *union) addNew(id event.Identifier) (against Refusal) {
+	var sides []side
+	if u.orders != nil {
+		sides = u.orders.sides[id]
+		if by, apart := u.orders.between(u.sides, sides); apart {
+			return separatedBy(by)
+		}
+	}
 	limit, window := u.rules.limit(id.Collection, id.Type)
 	if u.count(id.Type, window)+1 > limit {
-		return violationOf(window)
+		return beyond(id.Type, limit, window)
 	}
 	if u.size+1 > MaxIdentifiers {
-		return TooManyIdentifiers
+		return Refusal{Violation: TooManyIdentifiers}
 	}
 	u.news = append(u.news, id)
+	u.sides = append(u.sides, sides...)
 	u.size++
-	return ""
+	return against
 }
 
-// addOwner adds a profile with all its identifiers, or says which violation
-// that would be: of the highest type whose limit stands against it. What is
-// beyond a limit in one profile alone is no reason, since nothing is added to
-// it.
-func (u *union) addOwner(owner *node) (violation string) {
+// addOwner adds a profile with all its identifiers, or says what stands
+// against it: a command, or the highest type whose limit does. What is beyond
+// a limit in one profile alone is no reason, since nothing is added to it.
+func (u *union) addOwner(owner *node) (against Refusal) {
 	if slices.Contains(u.owners, owner) {
-		return ""
+		return against
+	}
+	var sides []side
+	if u.orders != nil {
+		sides = u.orders.sidesOf(owner)
+		if by, apart := u.orders.between(u.sides, sides); apart {
+			return separatedBy(by)
+		}
 	}
 	if u.size > 0 {
-		violation = u.conflict(owner)
+		against = u.conflict(owner)
 	}
-	if violation == "" && u.size > 0 && u.size+len(owner.Identifiers) > MaxIdentifiers {
-		violation = TooManyIdentifiers
+	if against.Violation == "" && u.size > 0 && u.size+len(owner.Identifiers) > MaxIdentifiers {
+		against.Violation = TooManyIdentifiers
 	}
-	if violation == "" {
+	if against.Violation == "" {
 		u.owners = append(u.owners, owner)
+		u.sides = append(u.sides, sides...)
 		u.size += len(owner.Identifiers)
 	}
-	return violation
+	return against
 }
 
-// conflict says which violation it would be to add a profile to others.
-func (u *union) conflict(owner *node) (violation string) {
+// conflict says which limit stands against adding a profile to others.
+func (u *union) conflict(owner *node) (against Refusal) {
 	var checked [8]string
-	names, worst := checked[:0], ""
+	names := checked[:0]
 	for i := range owner.Identifiers {
 		name := owner.Identifiers[i].Type
 		if slices.Contains(names, name) {
 			continue
 		}
 		names = append(names, name)
-		if worst != "" && u.rules.compare(owner.Collection, name, owner.Collection, worst) > 0 {
+		if worst := against.Against.Type; worst != "" && u.rules.compare(owner.Collection, name, owner.Collection, worst) > 0 {
 			continue
 		}
 		limit, window := u.rules.limit(owner.Collection, name)
 		mine, others := owner.count(name, u.time, window), u.count(name, window)
 		if mine > 0 && others > 0 && mine+others > limit {
-			worst, violation = name, violationOf(window)
+			against = beyond(name, limit, window)
 		}
 	}
-	return violation
+	return against
 }
 
 // count returns how many identifiers of a type the profile would hold so far.
@@ -245,11 +272,18 @@ func (u *union) count(name string, window int64) int {
 	return n
 }
 
-func violationOf(window int64) string {
+// beyond is the refusal of what would exceed a type's limit.
+func beyond(name string, limit int, window int64) Refusal {
+	violation := LimitExceeded
 	if window > 0 {
-		return TimeLimitExceeded
+		violation = TimeLimitExceeded
 	}
-	return LimitExceeded
+	return Refusal{Violation: violation, Against: Against{Type: name, Limit: limit, Window: window}}
+}
+
+// separatedBy is the refusal of what a command keeps apart.
+func separatedBy(command commitlog.Offset) Refusal {
+	return Refusal{Violation: Separated, Against: Against{ByCommand: true, Command: command}}
 }
 
 // apply makes the union one profile and returns its id.
@@ -324,18 +358,43 @@ func (p *pass) join(r *pipeline.Record, res *Resolution) error {
 	if m == nil {
 		m = &Member{Offset: r.Offset, Time: r.Time}
 		p.linked = append(p.linked, pair)
-		res.Linked = true
+		before, err := p.linkedBefore(res)
+		if err != nil {
+			return err
+		}
+		res.Linked = !before
 	}
 	p.members[pair] = m
 	return nil
 }
 
+// linkedBefore reports whether a merge has made a user and an account of those
+// who were linked under other ids.
+func (p *pass) linkedBefore(res *Resolution) (bool, error) {
+	if res.Created || res.AccountCreated {
+		return false, nil
+	}
+	user, err := p.newest(res.Profile)
+	if err != nil {
+		return false, err
+	}
+	account, err := p.newest(res.Account)
+	if err != nil || user == nil || account == nil || len(user.Merged)+len(account.Merged) == 0 {
+		return false, err
+	}
+	pairs, err := p.memberships(res.Profile, res.Account)
+	return len(pairs) > 0, err
+}
+
+// emit puts out a change that a record has caused.
+func (p *pass) emit(r *pipeline.Record, profile event.ProfileID, c pipeline.Change) {
+	c.Cause = r.ID
+	p.batch.Emit(pipeline.Output{At: r.At, Profile: profile, Change: &c})
+}
+
 // tell emits what has changed.
 func (p *pass) tell(r *pipeline.Record, res *Resolution) {
-	emit := func(profile event.ProfileID, c pipeline.Change) {
-		c.Cause = r.ID
-		p.batch.Emit(pipeline.Output{At: r.At, Profile: profile, Change: &c})
-	}
+	emit := func(profile event.ProfileID, c pipeline.Change) { p.emit(r, profile, c) }
 	whose := func(id event.Identifier) event.ProfileID {
 		if id.Collection == event.Accounts {
 			return res.Account
@@ -356,6 +415,9 @@ func (p *pass) tell(r *pipeline.Record, res *Resolution) {
 	}
 	for _, f := range res.Refused {
 		emit(whose(f.Identifier), pipeline.Change{Kind: pipeline.IdentifierRefused, Subject: f.Type + ":" + f.Value, Detail: f.Violation})
+	}
+	if res.Linked {
+		emit(res.Profile, pipeline.Change{Kind: pipeline.AccountJoined, Other: res.Account})
 	}
 	if res.Reason == NoIdentifiers {
 		emit(event.ProfileID{}, pipeline.Change{Kind: pipeline.IdentifierRefused, Detail: NoIdentifiers})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"kith/commitlog"
 	"kith/event"
 	"kith/pipeline"
 	"kith/workspace"
@@ -25,6 +26,9 @@ const (
 	// TooManyIdentifiers is the sheet's name for the bound of MaxIdentifiers.
 	TooManyIdentifiers = "Identifier mapping limit exceeded"
 	TooManyTypes       = "Identifier type is new and the space has registered 300 already"
+	// Separated is why an identifier is not used that a command keeps apart
+	// from one of a higher rank.
+	Separated = "Separated by command"
 	// OptedOut is why an event with integrations.Personas false is nobody's
 	// (sheet §0).
 	OptedOut = "integrations.Personas is false"
@@ -34,6 +38,20 @@ const (
 type Refusal struct {
 	event.Identifier
 	Violation string
+	Owner     event.ProfileID // whose the identifier was then; zero when nobody's
+	Against   Against
+}
+
+// Against is what stood against an identifier.
+type Against struct {
+	// Type is the type whose limit would have been exceeded, and Limit that
+	// limit; Window is its span in milliseconds, zero without end.
+	Type   string
+	Limit  int
+	Window int64
+	// ByCommand says that Command, the offset of a standing command, did.
+	ByCommand bool
+	Command   commitlog.Offset
 }
 
 // found is what a record carries, before anybody is looked up. It depends on
@@ -89,7 +107,7 @@ func (f *found) add(id event.Identifier) {
 		f.ids = append(f.ids, id)
 		return
 	}
-	if refusal := (Refusal{id, violation}); !slices.Contains(f.refused, refusal) {
+	if refusal := (Refusal{Identifier: id, Violation: violation}); !slices.Contains(f.refused, refusal) {
 		f.refused = append(f.refused, refusal)
 	}
 }

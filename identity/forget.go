@@ -8,12 +8,20 @@ import (
 )
 
 // Held returns the keys of all that identity keeps of one profile in an epoch,
-// under its own id: its graph, its link, the identifiers that it owns now, and
-// its memberships, those that others have with it among them. What was merged
-// into it has keys of its own.
+// under its own id: its graph, its link, the identifiers that it owns now, its
+// memberships, those that others have with it among them, and what protection
+// refused: identifiers on its events, and its identifiers on all events. What
+// was merged into it has keys of its own.
 func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]byte, err error) {
 	k := keys{space, epoch}
 	read := NewReader(r, space, epoch)
+	hold := func(key kv.Key) error {
+		value, err := r.Get(key)
+		if err == nil && value != nil {
+			held = append(held, key)
+		}
+		return err
+	}
 	p, err := read.Frozen(profile)
 	if err != nil {
 		return nil, err
@@ -28,15 +36,16 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 			}
 			if owner == profile {
 				held = append(held, k.owner(id))
+				if err := hold(k.refusalsOf(id)); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
-	link, err := r.Get(k.link(profile))
-	if err != nil {
-		return nil, err
-	}
-	if link != nil {
-		held = append(held, k.link(profile))
+	for _, key := range []kv.Key{k.link(profile), k.refusalsOn(profile)} {
+		if err := hold(key); err != nil {
+			return nil, err
+		}
 	}
 	stem := k.members(profile)
 	for pair, err := range r.Scan(kv.Prefix(stem)) {
@@ -51,6 +60,17 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 		held = append(held, bytes.Clone(pair.Key), k.member(other, profile))
 	}
 	return held, nil
+}
+
+// ForgetRefused removes what is kept of identifiers that events carried and did
+// not use. Those that somebody owns go with their owner; these are nobody's.
+func ForgetRefused(tx kv.Tx, space, epoch uint32, ids ...event.Identifier) error {
+	for _, id := range ids {
+		if err := tx.Delete(keys{space, epoch}.refusalsOf(id)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Forget removes all that identity keeps of profiles in an epoch: of a person

@@ -3,6 +3,7 @@ package identity
 import (
 	"errors"
 
+	"kith/commitlog"
 	"kith/event"
 	"kith/kv"
 )
@@ -15,6 +16,12 @@ import (
 //	Room m profile profile        → a user's account, and an account's user; both directions are written
 //	                                                          erased by profile
 //	Room y                        → the types that were registered by themselves   erasure class none
+//	Room c 0                      → a digest of the standing commands    erasure class none
+//	Room c 1 offset               → a standing command                   erased by identifier
+//	Room q offset                 → that a standing command's effect on what came before it is due   none
+//	Room o                        → the rules that hold from the start   erasure class none
+//	Room v 'i' collection type value → how often and why events did not use the identifier   erased by identifier
+//	Room v 'p' profile            → how often and why the profile's events did not use identifiers   erased by profile
 //
 // The profile under k is always a survivor: a merge rewrites it. The graph
 // under g of a profile that was merged away stays as it was at that moment.
@@ -26,6 +33,14 @@ const (
 	linkForm   = 'l'
 	memberForm = 'm'
 	typesForm  = 'y'
+
+	standingForm = 'c'
+	revisionForm = 'q'
+	overrideForm = 'o'
+	refusalForm  = 'v'
+
+	byIdentifier = 'i' // refusals
+	byProfile    = 'p'
 )
 
 // The format bytes of the values.
@@ -35,6 +50,12 @@ const (
 	linkFormat   = 1
 	memberFormat = 1
 	typesFormat  = 1
+
+	digestFormat   = 1
+	standingFormat = 1
+	revisionFormat = 1
+	overrideFormat = 1
+	refusalFormat  = 1
 )
 
 var errStored = errors.New("identity: a stored value is damaged or of an unknown format")
@@ -81,6 +102,32 @@ func (k keys) members(of event.ProfileID) kv.Key {
 func (k keys) member(of, other event.ProfileID) kv.Key { return k.members(of).Fixed(other[:]) }
 
 func (k keys) types() kv.Key { return kv.EpochKey(k.space, k.epoch, Room).Byte(typesForm) }
+
+func (k keys) digest() kv.Key { return kv.EpochKey(k.space, k.epoch, Room).Byte(standingForm).Byte(0) }
+
+func (k keys) standings() kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(standingForm).Byte(1)
+}
+
+func (k keys) standing(at commitlog.Offset) kv.Key { return k.standings().Uint64(uint64(at)) }
+
+func (k keys) revisions() kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(revisionForm)
+}
+
+func (k keys) revision(at commitlog.Offset) kv.Key { return k.revisions().Uint64(uint64(at)) }
+
+func (k keys) override() kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(overrideForm)
+}
+
+func (k keys) refusalsOf(id event.Identifier) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(refusalForm).Byte(byIdentifier).Byte(collectionByte(id.Collection)).String(id.Type).String(id.Value)
+}
+
+func (k keys) refusalsOn(p event.ProfileID) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(refusalForm).Byte(byProfile).Fixed(p[:])
+}
 
 func encodeOwner(p event.ProfileID) kv.Value { return kv.Value{ownerFormat}.Fixed(p[:]) }
 

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"kith/event"
+	"kith/kv"
 	"kith/pipeline"
 	"kith/workspace"
 )
@@ -38,19 +39,28 @@ type pass struct {
 	// batch, in order.
 	links  map[event.ProfileID]link
 	joined []event.ProfileID
-	// members are links between user and account, in that order; nil: none.
+	// members are links between user and account, in that order; nil: one that
+	// has ended in this batch. linked are those that changed.
 	members map[[2]event.ProfileID]*Member
 	linked  [][2]event.ProfileID
 	types   []RegisteredType
 	retyped bool
+
+	digest   []byte    // of the standing commands; nil when there are none
+	orders   *orders   // those, under rules
+	override *override // nil where every record goes by the rules of its time
+	refused  refused
 }
 
 // node is one version of a profile.
 type node struct {
 	Profile
-	seq     int   // of the record that made it; zero as it was stored
-	before  *node // the version before, within this batch
-	written bool  // is in pass.changed
+	seq    int   // of the record that made it; zero as it was stored
+	before *node // the version before, within this batch
+
+	sides   []side  // on which it stands
+	sidesIn *orders // under these standing commands; nil when sides are not known
+	written bool    // is in pass.changed
 }
 
 // link is a profile's link to its survivor; nil when it has none.
@@ -61,13 +71,16 @@ type link struct {
 
 // Handle decides whose a record is.
 func (p *pass) Handle(r *pipeline.Record) error {
-	if r.Verdict.Code != pipeline.Admitted || (r.Event == nil && r.Firing == nil && r.Work == nil) {
+	if r.Verdict.Code != pipeline.Admitted || (r.Event == nil && r.Firing == nil && r.Work == nil && r.Command == nil) {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seq++
 	res := p.resolution(r)
+	if r.Command != nil {
+		return p.command(r, res)
+	}
 	if r.Event == nil {
 		return p.revisit(r, res)
 	}
@@ -96,7 +109,8 @@ func (p *pass) resolution(r *pipeline.Record) *Resolution {
 	return res
 }
 
-// rulesFor returns the rules of the batch's space under a snapshot.
+// rulesFor returns the rules of the batch's space under a snapshot, or under
+// a later one that holds from the start of this epoch.
 func (p *pass) rulesFor(s *workspace.Snapshot) (*rules, error) {
 	if p.rules != nil && p.snapshot == s {
 		return p.rules, nil
@@ -104,6 +118,9 @@ func (p *pass) rulesFor(s *workspace.Snapshot) (*rules, error) {
 	var space *workspace.Space
 	if s != nil {
 		space = s.SpaceByNumber(p.batch.Space)
+	}
+	if o := p.override; o != nil && (s == nil || s.Number < o.number) {
+		space = o.space
 	}
 	rs, err := p.stage.rulesOf(space)
 	if err == nil {
@@ -231,7 +248,14 @@ func (p *pass) put(n *node) {
 func (p *pass) Finish() error {
 	tx, k := p.batch.Tx, p.read.keys
 	for _, id := range p.moved {
-		if err := tx.Set(k.owner(id), encodeOwner(p.owners[id])); err != nil {
+		owner := p.owners[id]
+		if owner.IsZero() {
+			if err := tx.Delete(k.owner(id)); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := tx.Set(k.owner(id), encodeOwner(owner)); err != nil {
 			return err
 		}
 	}
@@ -246,13 +270,20 @@ func (p *pass) Finish() error {
 		}
 	}
 	for _, pair := range p.linked {
-		value := encodeMember(*p.members[pair])
-		if err := tx.Set(k.member(pair[0], pair[1]), value); err != nil {
-			return err
+		for _, key := range []kv.Key{k.member(pair[0], pair[1]), k.member(pair[1], pair[0])} {
+			var err error
+			if m := p.members[pair]; m == nil {
+				err = tx.Delete(key)
+			} else {
+				err = tx.Set(key, encodeMember(*m))
+			}
+			if err != nil {
+				return err
+			}
 		}
-		if err := tx.Set(k.member(pair[1], pair[0]), value); err != nil {
-			return err
-		}
+	}
+	if err := p.refused.write(tx, k); err != nil {
+		return err
 	}
 	if p.retyped {
 		return tx.Set(k.types(), encodeTypes(p.types))

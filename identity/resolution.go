@@ -26,6 +26,10 @@ type Resolution struct {
 	Refused []Refusal
 	// Linked says that this record made Profile a user of Account.
 	Linked bool
+	// Removed are the identifiers that this record, a command, took away from
+	// Profile or Account. Left says that it ended Profile's membership in Account.
+	Removed []event.Identifier
+	Left    bool
 
 	found found
 	pass  *pass

@@ -279,3 +279,6 @@ func byDefault(a, b string) int {
 func counts(at, time, window int64) bool {
 	return window == 0 || (at > time-window && at <= time)
 }
+
+// normal returns an identifier in the form in which the graph holds it.
+func (rs *rules) normal(id event.Identifier) event.Identifier { return id }

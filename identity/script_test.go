@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kith/commitlog"
 	"kith/event"
 	"kith/identity"
 	"kith/internal/sim/rowtest"
@@ -32,6 +33,14 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata an
 //	advance DURATION           moves the clock ("3d", "2h")
 //	CALL [TYPE=VALUE …] [time=DURATION]   sends an event with these identifiers; time is before now
 //	send JSON                  sends an event as it stands
+//	separate TYPE=VALUE … | TYPE=VALUE …   orders that the left stay apart from the right
+//	block TYPE=VALUE           orders that the value is nobody's
+//	lift N                     takes the N-th separate or block back
+//	delete TYPE=VALUE          orders that the identifier be taken from its profile
+//	leave TYPE=VALUE TYPE=VALUE   orders that the user leave the account
+//	refusals [TYPE=VALUE]      what was kept of refusals: of an identifier, or on every profile
+//	rebuild                    replays everything into another epoch, with all standing commands
+//	                           from its start, and goes on reading that
 //	space                      goes on in a new space
 //	show                       all profiles with their identifiers, merges and links
 //	table                      the rules as they work
@@ -70,8 +79,10 @@ type interpreter struct {
 	rules  []workspace.IdentifierRule
 	space  *workspace.Space
 	names  map[event.ProfileID]string
-	order  []event.ProfileID
+	seen   []event.ProfileID
 	last   *identity.Resolution
+	orders []commitlog.Offset // separates and blocks
+	epoch  uint32             // that is read
 }
 
 // open begins a space in which nothing has happened.
@@ -122,6 +133,22 @@ func (s *interpreter) do(line string) []string {
 		return s.send(rowtest.Call{Body: rest, Source: "src"})
 	case "space":
 		s.open()
+	case "separate":
+		left, right, _ := strings.Cut(rest, " | ")
+		return s.order(&event.Command{Separate: &event.Separate{Left: s.ids(left), Right: s.ids(right)}})
+	case "block":
+		return s.order(&event.Command{Block: &s.ids(rest)[0]})
+	case "lift":
+		return s.order(&event.Command{Lift: &event.Lift{Offset: uint64(s.orders[s.int(rest)-1])}})
+	case "delete":
+		return s.order(&event.Command{DeleteIdentifier: &event.DeleteIdentifier{Identifier: s.ids(rest)[0]}})
+	case "leave":
+		ids := s.ids(rest)
+		return s.order(&event.Command{Leave: &event.Leave{User: ids[0], Account: ids[1]}})
+	case "refusals":
+		return s.refusals(rest)
+	case "rebuild":
+		s.rebuild()
 	case "show":
 		return s.show()
 	case "table":
@@ -216,6 +243,93 @@ func (s *interpreter) call(kind, text string) rowtest.Call {
 	return c
 }
 
+// ids reads identifiers; group_id and those that say so are accounts'.
+func (s *interpreter) ids(text string) (list []event.ExternalID) {
+	for _, f := range strings.Fields(text) {
+		key, value, _ := strings.Cut(f, "=")
+		x := event.ExternalID{Type: key, ID: value}
+		if collection, name, ok := strings.Cut(key, "/"); ok {
+			x.Collection, x.Type = collection, name
+		} else if key == "group_id" {
+			x.Collection = event.Accounts
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// order gives a command and shows the changes that it made.
+func (s *interpreter) order(c *event.Command) (answer []string) {
+	before := len(s.row.Changes())
+	at := s.row.Order(c)
+	if c.Separate != nil || c.Block != nil {
+		s.orders = append(s.orders, at)
+	}
+	for _, o := range s.row.Changes()[before:] {
+		line := s.names[o.Profile] + " " + o.Change.Kind.String()
+		if !o.Change.Other.IsZero() {
+			line += " " + s.names[o.Change.Other]
+		}
+		answer = append(answer, strings.TrimSpace(line+" "+o.Change.Subject))
+	}
+	return answer
+}
+
+// rebuild makes the next epoch, in which standing commands hold from the start.
+func (s *interpreter) rebuild() {
+	var standing []identity.Standing
+	s.row.View(func(r kv.Reader) (err error) {
+		standing, err = identity.NewReader(r, rowtest.Space, s.epoch).Standing()
+		return err
+	})
+	s.epoch++
+	s.row.Replay(s.epoch, func(tx kv.Tx) error {
+		return identity.Preload(tx, rowtest.Space, s.epoch, standing)
+	}, identity.New(&pipeline.Layout{}))
+	s.row.View(func(r kv.Reader) error {
+		due, err := identity.NewReader(r, rowtest.Space, s.epoch).Revisions()
+		if len(due) > 0 {
+			s.t.Errorf("revisions are due in an epoch that began with all commands: %v", due)
+		}
+		return err
+	})
+}
+
+// refusals shows what is kept of refusals.
+func (s *interpreter) refusals(text string) (answer []string) {
+	show := func(of string, list []identity.Refusals) {
+		for _, r := range list {
+			line := fmt.Sprintf("%s: %d × %s:", of, r.Count, r.Violation)
+			for _, x := range append(r.First, r.Newest...) {
+				line += fmt.Sprintf(" %d", x.Offset)
+				if x.Against.ByCommand {
+					line += fmt.Sprintf(" (command %d)", x.Against.Command)
+				} else if x.Against.Type != "" {
+					line += fmt.Sprintf(" (%s %d)", x.Against.Type, x.Against.Limit)
+				}
+			}
+			answer = append(answer, line)
+		}
+	}
+	s.row.View(func(r kv.Reader) error {
+		graph := identity.NewReader(r, rowtest.Space, s.epoch)
+		if text != "" {
+			list, err := graph.RefusalsOf(s.ids(text)[0].Identifier())
+			show(text, list)
+			return err
+		}
+		for _, id := range append([]event.ProfileID{{}}, s.seen...) {
+			list, err := graph.RefusalsOn(id)
+			if err != nil {
+				return err
+			}
+			show(s.names[id], list)
+		}
+		return nil
+	})
+	return answer
+}
+
 func (s *interpreter) send(c rowtest.Call) (answer []string) {
 	s.row.Send(c)
 	res := s.last
@@ -255,19 +369,26 @@ func (s *interpreter) name(id event.ProfileID, letter string) {
 		return
 	}
 	n := 1
-	for _, other := range s.order {
+	for _, other := range s.seen {
 		if strings.HasPrefix(s.names[other], letter) {
 			n++
 		}
 	}
 	s.names[id] = letter + strconv.Itoa(n)
-	s.order = append(s.order, id)
+	s.seen = append(s.seen, id)
 }
 
 func (s *interpreter) show() (answer []string) {
 	s.row.View(func(r kv.Reader) error {
-		graph := identity.NewReader(r, rowtest.Space, rowtest.Epoch)
-		for _, id := range s.order {
+		graph := identity.NewReader(r, rowtest.Space, s.epoch)
+		for _, id := range s.seen {
+			if frozen, err := graph.Frozen(id); err != nil || frozen == nil {
+				if err != nil {
+					return err
+				}
+				answer = append(answer, s.names[id]+" is not there")
+				continue
+			}
 			link, err := graph.Link(id)
 			if err != nil {
 				return err

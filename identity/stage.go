@@ -16,6 +16,8 @@ type Identity struct {
 	mu       sync.RWMutex
 	compiled map[*workspace.Space]*rules // of snapshots, which never change; emptied when it grows
 	defaults *rules
+	orders   []*orders // compiled last
+	override *override // read last
 }
 
 // maxCompiled bounds the rules that are kept ready.
@@ -79,7 +81,13 @@ func (s *Identity) Begin(b *pipeline.Batch) (pipeline.Pass, error) {
 		members: map[[2]event.ProfileID]*Member{},
 	}
 	var err error
-	p.types, err = p.read.Types()
+	if p.types, err = p.read.Types(); err != nil {
+		return nil, err
+	}
+	if p.digest, err = b.Tx.Get(p.read.keys.digest()); err != nil {
+		return nil, err
+	}
+	p.override, err = s.overrideOf(p.read)
 	return p, err
 }
 

@@ -241,14 +241,22 @@ func TestNothingNewIsNoWrite(t *testing.T) {
 	row := rowtest.New(t, db, identity.New(&pipeline.Layout{}))
 	group := rowtest.Call{Body: `{"type":"group","userId":"u","groupId":"g","context":{"externalIds":[{"id":"1","type":"card","collection":"users","encoding":"none"}]}}`}
 	row.Send(group, track("userId", "u", "anonymousId", "a1"), track("userId", "v", "anonymousId", "a1"))
-	if n := db.writes.Load(); n != 5+3+2+1 { // owners, graphs, both ends of a link, types
+	if n := db.writes.Load(); n != 5+3+2+1+2 { // owners, graphs, both ends of a link, types, what was refused
 		t.Errorf("%d writes for what is new", n)
 	}
 	db.writes.Store(0)
-	row.Send(group, track("userId", "u"), track("anonymousId", "a1"), track("userId", "u", "anonymousId", "a1"), track("userId", "v", "anonymousId", "a1"))
+	row.Send(group, track("userId", "u"), track("anonymousId", "a1"), track("userId", "u", "anonymousId", "a1"), track("anonymousId", "a1"))
 	if n := db.writes.Load(); n != 0 {
 		t.Errorf("%d writes for what is known", n)
 	}
+	for range 5 {
+		row.Append(track("userId", "v", "anonymousId", "a1"))
+	}
+	row.Send(track("userId", "v", "anonymousId", "a1"))
+	if n := db.writes.Load(); n > 2*6 {
+		t.Errorf("%d writes for what is refused again", n)
+	}
+	db.writes.Store(0)
 	var calls []rowtest.Call
 	for i := range 100 {
 		calls = append(calls, track("userId", "u", "anonymousId", fmt.Sprintf("b%d", i%4)))

@@ -1,0 +1,145 @@
+package identity
+
+import (
+	"slices"
+
+	"kith/event"
+	"kith/kv"
+	"kith/pipeline"
+)
+
+// command carries out an order at its place in the sequence. One that finds
+// nothing to do is no error: it may be carried out again, or too late.
+func (p *pass) command(r *pipeline.Record, res *Resolution) error {
+	switch c := r.Command; {
+	case c.Standing():
+		return p.stand(r)
+	case c.DeleteIdentifier != nil:
+		return p.remove(r, res, c.DeleteIdentifier.Identifier.Identifier())
+	case c.Leave != nil:
+		return p.leave(r, res, c.Leave.User.Identifier(), c.Leave.Account.Identifier())
+	}
+	return nil
+}
+
+// remove takes an identifier away from the profile that has it.
+func (p *pass) remove(r *pipeline.Record, res *Resolution, id event.Identifier) error {
+	rs, err := p.rulesFor(r.Snapshot)
+	if err != nil {
+		return err
+	}
+	id = rs.normal(id)
+	owner, err := p.owner(id)
+	if err != nil || owner.IsZero() {
+		return err
+	}
+	before, err := p.newest(owner)
+	if err != nil {
+		return err
+	}
+	if before == nil {
+		return errStored
+	}
+	next := &node{Profile: before.Profile}
+	next.Identifiers = slices.DeleteFunc(slices.Clone(before.Identifiers), func(x Identified) bool { return x.Identifier == id })
+	p.own(id, event.ProfileID{})
+	p.put(next)
+	if id.Collection == event.Accounts {
+		res.Account = owner
+	} else {
+		res.Profile = owner
+	}
+	r.Profile, r.Account = res.Profile, res.Account
+	res.Removed = append(res.Removed, id)
+	p.emit(r, owner, pipeline.Change{Kind: pipeline.IdentifierRemoved, Subject: id.Type + ":" + id.Value})
+	return nil
+}
+
+// leave ends the membership of a user in an account, under whichever of their
+// ids it was written.
+func (p *pass) leave(r *pipeline.Record, res *Resolution, user, account event.Identifier) error {
+	rs, err := p.rulesFor(r.Snapshot)
+	if err != nil {
+		return err
+	}
+	u, err := p.owner(rs.normal(user))
+	if err != nil || u.IsZero() {
+		return err
+	}
+	a, err := p.owner(rs.normal(account))
+	if err != nil || a.IsZero() {
+		return err
+	}
+	pairs, err := p.memberships(u, a)
+	if err != nil {
+		return err
+	}
+	for _, pair := range pairs {
+		p.members[pair] = nil
+		p.linked = append(p.linked, pair)
+	}
+	res.Profile, res.Account = u, a
+	r.Profile, r.Account = u, a
+	if len(pairs) > 0 {
+		res.Left = true
+		p.emit(r, u, pipeline.Change{Kind: pipeline.AccountLeft, Other: a})
+	}
+	return nil
+}
+
+// memberships returns the links between a user and an account as they are
+// written: between any of those that the two have become of.
+func (p *pass) memberships(user, account event.ProfileID) ([][2]event.ProfileID, error) {
+	n, err := p.newest(user)
+	if err != nil {
+		return nil, err
+	}
+	if n == nil {
+		return nil, errStored
+	}
+	var pairs [][2]event.ProfileID
+	seen := map[[2]event.ProfileID]bool{}
+	consider := func(pair [2]event.ProfileID) error {
+		if seen[pair] {
+			return nil
+		}
+		seen[pair] = true
+		of, err := p.resolve(pair[1], p.seq)
+		if err == nil && of == account {
+			pairs = append(pairs, pair)
+		}
+		return err
+	}
+	for _, of := range n.Family() {
+		stem := p.read.keys.members(of)
+		for pair, err := range p.batch.Tx.Scan(kv.Prefix(stem)) {
+			if err != nil {
+				return nil, err
+			}
+			parts := kv.PartsAfter(pair.Key, stem)
+			found := [2]event.ProfileID{of, event.ProfileID(parts.Fixed(16))}
+			if !parts.OK() {
+				return nil, errStored
+			}
+			if m, ok := p.members[found]; ok && m == nil {
+				continue // has left in this batch
+			}
+			if err := consider(found); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// And those of this batch, which are not written yet.
+	for _, pair := range p.linked {
+		of, err := p.resolve(pair[0], p.seq)
+		if err != nil {
+			return nil, err
+		}
+		if of == user && p.members[pair] != nil {
+			if err := consider(pair); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return pairs, nil
+}
