@@ -86,6 +86,9 @@ func (s *script) run(command string) []string {
 		s.world.advance(duration(s.t, rest))
 	case "track", "page", "screen", "identify":
 		s.send(verb, rest)
+	case "unidentify": // type value
+		name, value, _ := strings.Cut(rest, " ")
+		s.row.Order(&event.Command{DeleteIdentifier: &event.DeleteIdentifier{Identifier: event.ExternalID{Type: name, ID: value}}})
 	case "members":
 		lines := []string{strings.Join(s.members(rest), " ")}
 		var n int64

@@ -49,7 +49,12 @@ func (t *turn) take() error {
 		}
 	}
 	if len(t.resolution.Attached) > 0 && !t.resolution.Created {
-		if err := t.reconsider(); err != nil {
+		if err := t.reconsider(false); err != nil {
+			return err
+		}
+	}
+	if len(t.resolution.Removed) > 0 {
+		if err := t.reconsider(true); err != nil {
 			return err
 		}
 	}
@@ -141,14 +146,15 @@ func (t *turn) fire() error {
 	return t.arm(page)
 }
 
-// reconsider visits what the profile would be a member of if it were eligible.
-func (t *turn) reconsider() error {
+// reconsider visits what the profile would be a member of if it were eligible,
+// or what it is a member of and may be eligible for no more.
+func (t *turn) reconsider(members bool) error {
 	page, err := t.pass.page(t.who)
 	if err != nil {
 		return err
 	}
 	for i := range page.entries {
-		if e := &page.entries[i]; e.held && !e.member {
+		if e := &page.entries[i]; e.held && e.member == members {
 			t.visitBuilds([]uint32{e.build})
 		}
 	}
@@ -354,7 +360,7 @@ func (t *turn) merge(from event.ProfileID) error {
 		}
 	}
 	child.page, child.turned, t.who.turned = emptyPage(), true, true
-	return t.reconsider()
+	return t.reconsider(false)
 }
 
 func (t *turn) joinCells(child *person) error {
