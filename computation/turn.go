@@ -203,7 +203,7 @@ func (t *turn) evaluate(d *definition, page *page) error {
 		}
 		e = page.at(d.build.Number)
 	}
-	member := held && e.member
+	member := held && e.member && len(t.resolution.Removed) == 0 // else eligibility may have gone
 	if held && !member {
 		var err error
 		if member, err = t.eligible(d); err != nil {
