@@ -9,7 +9,8 @@ import (
 )
 
 // Keys. Those of rejections and rejected are written under the fence
-// "inspect", all others under "inspect/usage", by the one Observer:
+// "inspect", those of insights under "inspect/insights", by the one Insights,
+// all others under "inspect/usage", by the one Observer:
 //
 //	w x r source seq:u64                                     → a Rejection. JSON. Expires after 7 days,
 //	                                                           sooner when a source has more than 1,000
@@ -25,6 +26,11 @@ import (
 //	w x u month:u32 kind:u8 hash:16                          → a user or an anonymous id of a month: since which
 //	                                                           days; gone once the month after is over
 //	w x m month:u32 number:u32 day:u8                        → how many ids came on that day
+//	w x i space:u32 first:u64                                → a segment of the resolved log that holds insights: what
+//	                                                           may be found in it, as bits of hashes
+//	w x j space:u32                                          → how far the space's resolved log is read for insights
+//	w x c grain bucket:u32 space:u32 kind:u8 reason type source
+//	                                                         → how many insights there were then
 //
 // source is a source's id, number its number (zero: the workspace); grain is
 // one of the grains, bucket the bucket's first minute, in minutes since 1970;
@@ -44,11 +50,17 @@ const (
 	volumes     byte = 'v'
 	identities  byte = 'u'
 	populations byte = 'm'
+
+	insights       byte = 'i'
+	insightCursors byte = 'j'
+	insightCounts  byte = 'c'
 )
 
 const (
 	fence      kv.Fence = "inspect"
 	usageFence kv.Fence = "inspect/usage"
+
+	insightsFence kv.Fence = "inspect/insights"
 )
 
 const (
@@ -62,6 +74,9 @@ const (
 	sampleFormat     = 1
 	identityFormat   = 1
 	populationFormat = 1
+
+	segmentFormat       = 1
+	insightCursorFormat = 1
 )
 
 func sourceStem(source string) kv.Key {
