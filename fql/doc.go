@@ -1,5 +1,12 @@
 // Package fql holds the conditions that are asked of a single event.
 //
+// An Expr is an expression of Segment's filter query language, whole (its
+// documents public-api/fql, sheet connections_protocols §3.4): what event
+// filters and the filters of destinations are written in. Whatever is wrong
+// with one is said when it is parsed; to evaluate it cannot fail. It is
+// compiled once and asked of the raw JSON of each event, of which it reads
+// only what it needs.
+//
 // A Trigger is what a destination's subscription matches on: a restricted form
 // of Segment's filter query language (sheet connections_protocols §3.5). It is
 // compiled once and asked of the raw JSON of each event.

@@ -91,12 +91,11 @@ func quote(s string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-func boolean(yes bool) Value        { return Value{kind: Bool, yes: yes} }
-func numeral(f float64) Value       { return Value{kind: Number, num: f} }
-func texts(s string) Value          { return Value{kind: String, text: s} }
-func listed(items []Value) Value    { return Value{kind: List, items: items} }
-func (v Value) isTrue() bool        { return v.kind == Bool && v.yes }
-func (v Value) is(kinds kinds) bool { return kinds&(1<<v.kind) != 0 }
+func boolean(yes bool) Value     { return Value{kind: Bool, yes: yes} }
+func numeral(f float64) Value    { return Value{kind: Number, num: f} }
+func texts(s string) Value       { return Value{kind: String, text: s} }
+func listed(items []Value) Value { return Value{kind: List, items: items} }
+func (v Value) isTrue() bool     { return v.kind == Bool && v.yes }
 
 // valueOf returns what stands in an event.
 func valueOf(v gjson.Result) Value {

@@ -99,6 +99,7 @@ func (a *applier) space(f *fileSpace) {
 	}
 	s.Name, s.Identifiers = f.Name, f.Identifiers
 	s.SearchTraits = f.SearchTraits
+	s.Filters = a.filters(s.Filters, f.Filters)
 }
 
 func (a *applier) source(f *fileSource) {

@@ -16,6 +16,7 @@ func keepBooks(base, next *Snapshot, now time.Time) {
 	}
 	for i := range next.Spaces {
 		created(&next.Spaces[i].CreatedAt)
+		keepFilters(base, &next.Spaces[i], now)
 	}
 	for i := range next.Sources {
 		created(&next.Sources[i].CreatedAt)

@@ -52,6 +52,9 @@ func (d *Draft) NewAudienceID() string { return d.names.id("aud_") }
 // NewConnectionID returns a random id for an audience's connection.
 func (d *Draft) NewConnectionID() string { return d.names.id("ii_") }
 
+// NewFilterID returns a random id for an event filter.
+func (d *Draft) NewFilterID() string { return d.names.id("flt_") }
+
 // NewActivationID returns a random id for an activation.
 func (d *Draft) NewActivationID() string { return d.names.id("act_") }
 
@@ -72,6 +75,9 @@ func (d *Draft) AddSpace(slug, name string) *Space {
 func (d *Draft) Space(idOrSlug string) *Space {
 	return find(d.Spaces, func(s *Space) bool { return s.ID == idOrSlug || s.Slug == idOrSlug })
 }
+
+// Filter returns the event filter with that id and its space, or nil.
+func (d *Draft) Filter(id string) (*Space, *EventFilter) { return filterIn(d.Spaces, id) }
 
 // Source returns the source with that id, or nil.
 func (d *Draft) Source(id string) *Source {

@@ -81,6 +81,7 @@ func (x *exporter) space(s *Space) *node {
 	if s.SearchTraits != nil {
 		n.set("searchTraits", textNodes(s.SearchTraits))
 	}
+	n.setList("filters", nodes(s.Filters, exportFilter))
 	return n
 }
 

@@ -17,6 +17,7 @@ import (
 //	  - slug: default
 //	    name: Default
 //	    identifiers: [{type: user_id, limit: 1, priority: 1}]
+//	    filters: [{name: No heartbeats, if: "event = 'Heartbeat'"}]
 //	sources:
 //	  - slug: booking-engine
 //	    name: Booking engine         # the slug when missing
@@ -179,6 +180,7 @@ func (f *File) readSpace(o *object) {
 	if s.SearchTraits = o.texts("searchTraits"); s.SearchTraits == nil && o.field("searchTraits", isList) != nil {
 		s.SearchTraits = []string{} // an empty list is none, a missing one the default
 	}
+	o.each("filters", func(o *object) { s.Filters = append(s.Filters, readFilter(o)) })
 	f.spaces = append(f.spaces, s)
 }
 

@@ -20,6 +20,9 @@ spaces:
       - {type: user_id, limit: 1, priority: 1}
       - {type: loyalty_id, limit: 2, window: annually, keys: [loyaltyId], blocked: ["0"], blockedPatterns: ["^[0-]*$"]}
     searchTraits: [email, loyaltyTier]
+    filters:
+      - {name: No heartbeats, description: of the locks, if: event = 'Heartbeat' and properties.level != "alarm"}
+      - {name: Nothing, enabled: false, if: all}
   - slug: staff
 sources:
   - slug: booking-engine

@@ -47,6 +47,9 @@ func (s *Snapshot) Seal() {
 // Space returns the space with that id or slug, or nil.
 func (s *Snapshot) Space(idOrSlug string) *Space { return s.index.spaceByID[idOrSlug] }
 
+// Filter returns the event filter with that id and its space, or nil.
+func (s *Snapshot) Filter(id string) (*Space, *EventFilter) { return filterIn(s.Spaces, id) }
+
 // SpaceByNumber returns the space with that number, or nil.
 func (s *Snapshot) SpaceByNumber(n uint32) *Space { return s.index.spaceByNumber[n] }
 

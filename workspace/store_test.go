@@ -79,6 +79,12 @@ func options(clk clock.Clock, seed uint64) workspace.Options {
 			}
 			return nil
 		},
+		CheckFilter: func(condition string) error {
+			if condition == "bad" {
+				return fault.New(fault.Invalid, "character 1: no such word")
+			}
+			return nil
+		},
 		CheckQuery: func(next *workspace.Snapshot, a *workspace.Audience) error {
 			name, refers := strings.CutPrefix(a.Query, "in ")
 			if !refers {

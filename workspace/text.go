@@ -25,6 +25,8 @@ const (
 	maxActivations   = 20
 	maxIdentifiers   = 100 // identifier rules of one space
 	maxBlocked       = 1000
+	maxFilters       = 200 // event filters of one space; Segment has 10 (sheet unify_engage_privacy §1.13)
+	maxFilter        = 5 << 10
 	maxPattern       = 1000
 	maxLimit         = 1000
 	maxSearchTraits  = 20

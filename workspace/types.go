@@ -32,8 +32,23 @@ type Space struct {
 	Identifiers []IdentifierRule `json:"identifiers,omitempty"` // empty: DefaultIdentifiers
 	// SearchTraits are the traits that profiles can be searched by; see
 	// SearchedTraits. Nil means the default ones, an empty list none.
-	SearchTraits []string  `json:"searchTraits,omitzero"`
-	CreatedAt    time.Time `json:"createdAt"`
+	SearchTraits []string `json:"searchTraits,omitzero"`
+	// Filters keep events from the space's profiles; see EventFilter.
+	Filters   []EventFilter `json:"filters,omitempty"`
+	CreatedAt time.Time     `json:"createdAt"`
+}
+
+// EventFilter keeps events out of identity (sheet unify_engage_privacy §1.13):
+// an event that matches any enabled filter of its source's space belongs to no
+// profile, and changes none. It still goes to destinations.
+type EventFilter struct {
+	ID          string    `json:"id"` // "flt_…"
+	Name        string    `json:"name"`
+	Description string    `json:"description,omitempty"`
+	Enabled     bool      `json:"enabled"`
+	If          string    `json:"if"` // a condition of package fql; "all" matches every event
+	CreatedAt   time.Time `json:"createdAt"`
+	UpdatedAt   time.Time `json:"updatedAt"`
 }
 
 // IdentifierRule is how identity treats one type of identifier in a space

@@ -72,7 +72,7 @@ func (o *Options) check(base, next *Snapshot) error {
 	p := &problems{}
 	named(p, "name", next.Name, true)
 	slug(p, "slug", next.Slug)
-	checkSpaces(p, base, next)
+	o.checkSpaces(p, base, next)
 	checkSources(p, base, next)
 	o.checkDestinations(p, base, next)
 	o.checkPlans(p, base, next)
@@ -94,7 +94,7 @@ func unchangedFirst[T any](list []T, before func(*T) *T) []*T {
 	return append(same, other...)
 }
 
-func checkSpaces(p *problems, base, next *Snapshot) {
+func (o *Options) checkSpaces(p *problems, base, next *Snapshot) {
 	u := unique{}
 	for _, s := range unchangedFirst(next.Spaces, func(s *Space) *Space { return base.Space(s.ID) }) {
 		at := "spaces." + s.Slug
@@ -104,6 +104,7 @@ func checkSpaces(p *problems, base, next *Snapshot) {
 		named(p, at+".name", s.Name, true)
 		checkIdentifiers(p, at+".identifiers", s.Identifiers)
 		checkSearchTraits(p, at+".searchTraits", s.SearchTraits)
+		o.checkFilters(p, at+".filters", base, s.Filters, u)
 	}
 }
 

@@ -78,6 +78,16 @@ func TestCheck(t *testing.T) {
 		}, "audiences.default.vip.connections.1.destination.id", "in use", fault.Invalid},
 		{"activation", func(d draft) { d.Audiences[0].Connections[0].Activations[0].Type = "Left" }, "audiences.default.vip.connections.0.activations.0.activationType", "Audience Entered", fault.Invalid},
 		{"identifier type", func(d draft) { d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "Email"}} }, "spaces.default.identifiers.0.type", "lower-case", fault.Invalid},
+		{"filter without a name", func(d draft) { d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", If: "all"}} }, "spaces.default.filters.0.name", "missing", fault.Invalid},
+		{"filter without a condition", func(d draft) { d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: " "}} }, "spaces.default.filters.0.if", "say: all", fault.Invalid},
+		{"filter condition", func(d draft) { d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: "bad"}} }, "spaces.default.filters.0.if", "character 1: no such word", fault.Invalid},
+		{"filter too long", func(d draft) {
+			d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: strings.Repeat("x", 6000)}}
+		}, "spaces.default.filters.0.if", "6000 bytes", fault.Invalid},
+		{"filters of one id", func(d draft) {
+			d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: "all"}, {ID: "flt_1", Name: "y", If: "all"}}
+		}, "spaces.default.filters.1.id", "another filter", fault.Invalid},
+		{"too many filters", func(d draft) { d.Spaces[0].Filters = make([]workspace.EventFilter, 201) }, "spaces.default.filters", "at most 200", fault.Invalid},
 		{"identifiers without user_id", func(d draft) { d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "loyalty_card"}} }, "spaces.default.identifiers", "user_id", fault.Invalid},
 		{"identifier twice", func(d draft) {
 			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "email"}, {Type: "email", Collection: "users"}}
