@@ -33,6 +33,24 @@ func (c *crew) run(name string, fn func(context.Context) error) {
 	})
 }
 
+// begin runs fn until the crew stops or the function it returns is called,
+// which waits for its end. An error before that is a failure.
+func (c *crew) begin(name string, fn func(context.Context) error) (end func()) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	ended := make(chan struct{})
+	c.run(name, func(context.Context) error {
+		defer close(ended)
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
 // stop ends the goroutines and waits for them.
 func (c *crew) stop() {
 	c.cancel()

@@ -122,10 +122,10 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		if n, err := g.s.backlog(context.Background(), sp); err == nil {
 			gauge("kith_backlog_records", "Records of the raw log that wait for the loop.", float64(n), "space", sp.slug)
 		}
-		if sp.loop == nil {
+		if sp.loop() == nil {
 			continue
 		}
-		dedup := sp.loop.Dedup()
+		dedup := sp.loop().Dedup()
 		gauge("kith_dedup_filter_bytes", "Memory of the filters of dedup.", float64(dedup.FilterBytes), "space", sp.slug)
 		gauge("kith_dedup_bare_buckets", "Stretches of time without a filter, for which every messageId is looked up in the store.", float64(dedup.Bare), "space", sp.slug)
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc("kith_dedup_reads_total", "Looks for messageIds into the store since the start.", []string{"space"}, nil),

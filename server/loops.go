@@ -7,7 +7,6 @@ import (
 	"kith/activation"
 	"kith/commitlog"
 	"kith/computation"
-	"kith/event"
 	"kith/identity"
 	"kith/kv"
 	"kith/object"
@@ -46,30 +45,24 @@ func (r *row) stages() []pipeline.Stage {
 
 // loop returns the loop of a space.
 func (s *Server) loop(number uint32) (*pipeline.Loop, error) {
-	if sp := s.space(number); sp != nil && sp.loop != nil {
-		return sp.loop, nil
+	if sp := s.space(number); sp != nil && sp.loop() != nil {
+		return sp.loop(), nil
 	}
 	return nil, fmt.Errorf("no loop runs for space %d", number)
 }
 
 // buildLoop makes the loop of a space, at the position where it was left, and
-// what computes beside it.
-func (s *Server) buildLoop(ctx context.Context, sp *space) (err error) {
-	sp.loop, err = pipeline.NewLoop(ctx, pipeline.Config{
+// what works beside it.
+func (s *Server) buildLoop(ctx context.Context, sp *space) (*live, error) {
+	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
 		DB: s.db, Raw: sp.raw, Resolved: sp.resolved, Clock: s.clock, Random: s.random, Snapshots: s.workspace,
-		Stages: s.row.stages(), Recorder: s.archive, Space: sp.number, Epoch: sp.epoch, Logger: s.cfg.Logger,
+		Stages: s.row.stages(), Recorder: s.archive, Space: sp.number, Epoch: sp.epoch(), Logger: s.cfg.Logger,
 		Tap: s.tapCommitted, DedupWindow: max(0, s.cfg.DedupWindow),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	sp.builder = computation.NewBuilder(computation.BuilderConfig{
-		DB: s.db, Loop: sp.loop, History: s.archive, Engine: s.row.computation, Space: sp.number, Epoch: sp.epoch, Logger: s.cfg.Logger,
-		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {
-			return identity.NewReader(r, space, epoch).People(after, limit)
-		},
-	})
-	return nil
+	return s.newLive(sp, loop, s.row), nil
 }
 
 // startLoops runs the loop of every space, and of those to come, and the work
@@ -91,9 +84,9 @@ func (s *Server) startLoops() {
 
 // startSpace runs a space's loop. The caller holds mu.
 func (s *Server) startSpace(sp *space) {
-	if sp.loop != nil {
-		s.loops.run("space "+sp.slug, sp.loop.Run)
-		s.beside.run("computations of space "+sp.slug, sp.builder.Run)
+	if sp.loop() != nil {
+		s.loops.run("space "+sp.slug, s.runSpace(sp))
+		s.startBeside(sp.live.Load())
 	}
 }
 
@@ -103,8 +96,8 @@ func (s *Server) stopLoops(drain bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), stopLoops)
 	defer cancel()
 	for _, sp := range s.allSpaces() {
-		if end := sp.raw.End(); drain && sp.loop != nil && end > 0 {
-			if err := sp.loop.Passed(ctx, end-1); err != nil {
+		if end := sp.raw.End(); drain && sp.loop() != nil && end > 0 {
+			if err := sp.loop().Passed(ctx, end-1); err != nil {
 				s.cfg.Logger.Info("stopping with a backlog; the next start goes on with it", "space", sp.slug)
 			}
 		}
@@ -121,11 +114,11 @@ func (s *Server) stopLoops(drain bool) {
 // runs elsewhere or later.
 func (s *Server) backlog(ctx context.Context, sp *space) (uint64, error) {
 	var next commitlog.Offset // first: the loop never passes an end it has not seen
-	if sp.loop != nil {
-		next = sp.loop.Position().Next
+	if l := sp.live.Load(); l.loop != nil {
+		next = l.loop.Position().Next
 	} else {
 		err := s.db.View(ctx, func(r kv.Reader) error {
-			position, err := pipeline.ReadPosition(r, sp.number, sp.epoch)
+			position, err := pipeline.ReadPosition(r, sp.number, l.epoch)
 			next = position.Next
 			return err
 		})

@@ -24,7 +24,7 @@ func TestObjects(t *testing.T) {
 	last := s.space(1).raw.End() - 1
 	look := func() {
 		t.Helper()
-		if err := s.space(1).loop.Passed(t.Context(), last); err != nil {
+		if err := s.space(1).loop().Passed(t.Context(), last); err != nil {
 			t.Fatal(err)
 		}
 		var all struct {

@@ -31,7 +31,7 @@ func (s *Server) newAPI() *api.API {
 func (s *Server) desk() *audience.Desk {
 	return audience.NewDesk(s.db, s.row.computation.Reader(), func(number uint32) uint32 {
 		if sp := s.space(number); sp != nil {
-			return sp.epoch
+			return sp.epoch()
 		}
 		return firstEpoch // of a space that is being opened
 	})
@@ -43,7 +43,7 @@ func (s *Server) epoch(_ context.Context, number uint32) (uint32, error) {
 	if sp == nil {
 		return 0, fault.New(fault.NotFound, "there is no space %d", number)
 	}
-	return sp.epoch, nil
+	return sp.epoch(), nil
 }
 
 // computed tells the Profile API of a profile's audiences.

@@ -38,12 +38,12 @@ func (s *Server) passed(number uint32) (commitlog.Offset, error) {
 	if sp == nil {
 		return 0, nil
 	}
-	if sp.loop != nil {
-		return sp.loop.Position().Next, nil
+	if sp.loop() != nil {
+		return sp.loop().Position().Next, nil
 	}
 	var next commitlog.Offset
 	err := s.db.View(context.Background(), func(r kv.Reader) error {
-		position, err := pipeline.ReadPosition(r, sp.number, sp.epoch)
+		position, err := pipeline.ReadPosition(r, sp.number, sp.epoch())
 		next = position.Next
 		return err
 	})

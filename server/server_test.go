@@ -164,8 +164,8 @@ func seen(t *testing.T, s *Server, stage string, n uint64) uint64 {
 			t.Fatalf("only %d were %s, want %d", sum, stage, n)
 		}
 		for _, sp := range s.allSpaces() {
-			if end := sp.raw.End(); sp.loop != nil && end > 0 {
-				_ = sp.loop.Passed(ctx, end-1)
+			if end := sp.raw.End(); sp.loop() != nil && end > 0 {
+				_ = sp.loop().Passed(ctx, end-1)
 			}
 		}
 	}
@@ -216,7 +216,7 @@ func TestRestartGoesOn(t *testing.T) {
 	stop()
 
 	s, _, stop = running(t, onDisk(dir))
-	if n := s.space(1).loop.Position().Next; n != s.space(1).raw.End() {
+	if n := s.space(1).loop().Position().Next; n != s.space(1).raw.End() {
 		t.Errorf("the loop stands at %d of %d after an orderly stop", n, s.space(1).raw.End())
 	}
 	stop()

@@ -3,10 +3,10 @@ package server
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
 	"kith/commitlog"
 	"kith/commitlog/kvlog"
-	"kith/computation"
 	"kith/event"
 	"kith/fault"
 	"kith/kv"
@@ -18,11 +18,9 @@ import (
 type space struct {
 	number   uint32
 	slug     string
-	epoch    uint32 // the live one
 	raw      *kvlog.Log
 	resolved *kvlog.Log
-	loop     *pipeline.Loop       // nil without the pipeline role
-	builder  *computation.Builder // likewise
+	live     atomic.Pointer[live] // never nil once the space is open
 }
 
 // firstEpoch is the epoch that a space begins with.
@@ -71,7 +69,7 @@ func (s *Server) openSpace(ctx context.Context, w *workspace.Space) (*space, err
 	if err != nil {
 		return nil, err
 	}
-	sp.epoch = epoch
+	sp.live.Store(&live{epoch: epoch})
 	sp.raw, err = kvlog.Open(ctx, s.db, rawStem(w.Number), kv.Fence(fmt.Sprintf("log/raw/%d", w.Number)), kvlog.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("raw log of space %s: %w", w.Slug, err)
@@ -132,9 +130,11 @@ func (s *Server) announce(ctx context.Context, snap *workspace.Snapshot) error {
 // addSpace makes an open space known, and starts its loop when loops run.
 func (s *Server) addSpace(ctx context.Context, sp *space) error {
 	if s.cfg.has(Pipeline) {
-		if err := s.buildLoop(ctx, sp); err != nil {
+		l, err := s.buildLoop(ctx, sp)
+		if err != nil {
 			return err
 		}
+		sp.live.Store(l)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -60,10 +60,10 @@ func (s *Server) nextDue(ctx context.Context) (next time.Time, ok bool, err erro
 		}
 	}
 	for _, sp := range s.allSpaces() {
-		if sp.loop == nil {
+		if sp.loop() == nil {
 			continue
 		}
-		due, armed, err := sp.loop.NextTimer(ctx)
+		due, armed, err := sp.loop().NextTimer(ctx)
 		if err != nil {
 			return next, false, err
 		}
@@ -80,14 +80,14 @@ func (s *Server) nextDue(ctx context.Context) (next time.Time, ok bool, err erro
 // tick lets every loop fire what is due by now.
 func (s *Server) tick(ctx context.Context) error {
 	for _, sp := range s.allSpaces() {
-		if sp.loop == nil {
+		if sp.loop() == nil {
 			continue
 		}
-		at, err := sp.loop.Tick(ctx)
+		at, err := sp.loop().Tick(ctx)
 		if err != nil {
 			return err
 		}
-		if err := sp.loop.Passed(ctx, at); err != nil {
+		if err := sp.loop().Passed(ctx, at); err != nil {
 			return err
 		}
 	}
@@ -101,8 +101,8 @@ func (s *Server) settle(ctx context.Context) error {
 	for {
 		before := s.ends()
 		for _, sp := range s.allSpaces() {
-			if end := sp.raw.End(); sp.loop != nil && end > 0 {
-				if err := sp.loop.Passed(ctx, end-1); err != nil {
+			if end := sp.raw.End(); sp.loop() != nil && end > 0 {
+				if err := sp.loop().Passed(ctx, end-1); err != nil {
 					return err
 				}
 			}
@@ -171,7 +171,7 @@ func (s *Server) busy(ctx context.Context) (bool, error) {
 		}
 		busy = waiting > stuck
 		for _, sp := range s.allSpaces() {
-			computing, err := s.row.computation.Reader().Busy(r, sp.number, sp.epoch)
+			computing, err := s.row.computation.Reader().Busy(r, sp.number, sp.epoch())
 			if err != nil {
 				return err
 			}

@@ -83,8 +83,8 @@ func (t tracer) wait(ctx context.Context, most time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for _, sp := range t.s.allSpaces() {
-		if end := sp.raw.End(); sp.loop != nil && end > 0 {
-			if err := sp.loop.Passed(ctx, end-1); err != nil {
+		if end := sp.raw.End(); sp.loop() != nil && end > 0 {
+			if err := sp.loop().Passed(ctx, end-1); err != nil {
 				return
 			}
 		}
@@ -105,7 +105,7 @@ func (t tracer) find(ctx context.Context, q *api.TraceQuery) (where spot, found 
 		where = spot{space: sp}
 		var next commitlog.Offset
 		err := t.s.db.View(ctx, func(r kv.Reader) error {
-			pos, err := pipeline.ReadPosition(r, sp.number, sp.epoch)
+			pos, err := pipeline.ReadPosition(r, sp.number, sp.epoch())
 			if err != nil {
 				return err
 			}
@@ -262,7 +262,7 @@ func (t tracer) describe(ctx context.Context, where spot, body bool) (*api.Trace
 
 	var next commitlog.Offset
 	err = t.s.db.View(ctx, func(r kv.Reader) error {
-		pos, err := pipeline.ReadPosition(r, sp.number, sp.epoch)
+		pos, err := pipeline.ReadPosition(r, sp.number, sp.epoch())
 		next = pos.Next
 		return err
 	})
@@ -274,7 +274,7 @@ func (t tracer) describe(ctx context.Context, where spot, body bool) (*api.Trace
 		teller.stage("processing", "pending", "Look again in a moment.", fmt.Sprintf("%d records are processed before it", m.Before))
 		return m, nil
 	}
-	passed, err := t.s.archive.Passed(ctx, sp.number, sp.epoch, where.at)
+	passed, err := t.s.archive.Passed(ctx, sp.number, sp.epoch(), where.at)
 	if err != nil {
 		return nil, err
 	}
