@@ -14,6 +14,11 @@ func checkTrigger(text string) error {
 	return err
 }
 
+func checkFilter(condition string) error {
+	_, err := fql.Parse(condition)
+	return err
+}
+
 // checkURL refuses a URL that requests may not go out to. The guard bounds its
 // look-up itself.
 func (s *Server) checkURL(raw string) error { return s.egress.CheckURL(context.Background(), raw) }

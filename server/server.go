@@ -134,7 +134,7 @@ func (s *Server) open(ctx context.Context) error {
 	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, s.syncs.Kind())
 	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
 		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce,
-		Connectors: s.connectors.ForWorkspace(s.checkURL), CheckTrigger: checkTrigger, CheckQuery: s.checkQuery, CheckRule: trackingplan.Check,
+		Connectors: s.connectors.ForWorkspace(s.checkURL), CheckTrigger: checkTrigger, CheckFilter: checkFilter, CheckQuery: s.checkQuery, CheckRule: trackingplan.Check,
 	}); err != nil {
 		return err
 	}
