@@ -12,6 +12,10 @@ import (
 // decide finds the person and the account of an event (sheet
 // unify_engage_privacy §1.3).
 func (p *pass) decide(r *pipeline.Record, rs *rules, res *Resolution) error {
+	if res.found.filter != nil {
+		p.keepOut(r, res)
+		return nil
+	}
 	if res.found.optedOut {
 		res.Reason = OptedOut
 		p.refused.note(r, res)

@@ -62,11 +62,15 @@ type found struct {
 	ids      []event.Identifier // without blocked values and doubles
 	refused  []Refusal
 	optedOut bool
+	filter   *filter // that keeps the event out
 }
 
 // find looks for identifiers on a record's event.
 func find(rs *rules, r *pipeline.Record) found {
 	f := found{rules: rs, event: r.Event}
+	if f.filter = rs.filtered(r.Event); f.filter != nil {
+		return f
+	}
 	if r.Event.Integrations != "" && gjson.Get(r.Event.Integrations, "Personas").Type == gjson.False {
 		f.optedOut = true
 		return f
@@ -217,6 +221,9 @@ type Finder struct{ rules *rules }
 // NewFinder returns a finder under the rules of a space; nil has the defaults.
 func NewFinder(space *workspace.Space) (*Finder, error) {
 	rs, err := compile(space)
+	if err == nil {
+		rs.filters = nil // an event of somebody's past was kept out by none
+	}
 	return &Finder{rs}, err
 }
 

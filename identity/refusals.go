@@ -29,7 +29,7 @@ type Refused struct {
 // Refusals are the events on which an identifier, or the identifiers of a
 // profile's events, met one violation.
 type Refusals struct {
-	Violation string // one of the violations, or NoIdentifiers or OptedOut for events that are nobody's
+	Violation string // one of the violations, or NoIdentifiers, OptedOut or Filtered for events that are nobody's
 	Count     uint64
 	First     []Refused // the first KeptRefusals, in order
 	Newest    []Refused // the newest KeptRefusals behind those, in order

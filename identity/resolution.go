@@ -13,7 +13,8 @@ type Resolution struct {
 	// same as in the record. Zero: nobody.
 	Profile event.ProfileID
 	Account event.ProfileID
-	// Reason says why an event is nobody's: NoIdentifiers or OptedOut.
+	// Reason says why an event is nobody's: NoIdentifiers, OptedOut or Filtered
+	// with the filter's name.
 	Reason string
 	// Created and AccountCreated say that this record created them.
 	Created        bool

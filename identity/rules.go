@@ -123,6 +123,7 @@ type rules struct {
 	// register themselves come after all that were declared.
 	ranked  bool
 	lookups []lookup
+	filters []filter
 }
 
 type typeKey struct{ collection, name string }
@@ -178,7 +179,9 @@ func compile(space *workspace.Space) (*rules, error) {
 		rs.index[typeKey{r.collection, r.name}] = r
 	}
 	rs.order()
-	return rs, nil
+	var err error
+	rs.filters, err = compileFilters(space)
+	return rs, err
 }
 
 // order gives the declared types their ranks. A priority that was set is the

@@ -88,6 +88,8 @@ func insightOf(place commitlog.Offset, o *pipeline.Output, cause *pipeline.Resol
 		if c.Subject == "" {
 			x.Kind, x.What = DropInsight, "event of nobody"
 		}
+	case pipeline.EventFiltered:
+		x.Kind, x.Reason, x.Detail = DropInsight, "Event filter", c.Subject
 	case pipeline.TraitRefused:
 		x.Kind, x.Trait = TraitInsight, c.Subject
 		_, x.Reason, _ = strings.Cut(c.Detail, ": ")

@@ -147,11 +147,12 @@ const (
 	AccountLeft        ChangeKind = 12 // likewise
 	EpochSwapped       ChangeKind = 13 // of nobody: what is derived was rebuilt; Subject is the epoch
 	ProfileErased      ChangeKind = 14
+	EventFiltered      ChangeKind = 15 // of nobody; Subject is the filter's name, Detail its id
 )
 
 var changeNames = [...]string{"", "profile created", "profiles merged", "identifier attached", "identifier refused",
 	"trait changed", "audience entered", "audience exited", "trait refused", "profile split", "identifier removed",
-	"account joined", "account left", "rebuilt", "profile erased"}
+	"account joined", "account left", "rebuilt", "profile erased", "event filtered"}
 
 // String returns the change in plain words.
 func (k ChangeKind) String() string {
