@@ -31,11 +31,16 @@ func (p *pass) decide(r *pipeline.Record, rs *rules, res *Resolution) error {
 		return err
 	}
 	users, accounts := split(ids)
-	if res.Profile, err = p.settle(r, rs, res, users); err != nil {
-		return err
+	var given bool
+	if res.Profile, given = p.stage.owned(event.Users, r.Offset); !given {
+		if res.Profile, err = p.settle(r, rs, res, users); err != nil {
+			return err
+		}
 	}
-	if res.Account, err = p.settle(r, rs, res, accounts); err != nil {
-		return err
+	if res.Account, given = p.stage.owned(event.Accounts, r.Offset); !given {
+		if res.Account, err = p.settle(r, rs, res, accounts); err != nil {
+			return err
+		}
 	}
 	r.Profile, r.Account = res.Profile, res.Account
 	if res.Profile.IsZero() && res.Account.IsZero() {
@@ -48,6 +53,7 @@ func (p *pass) decide(r *pipeline.Record, rs *rules, res *Resolution) error {
 	}
 	p.tell(r, res)
 	p.refused.note(r, res)
+	p.sight(r, res)
 	return nil
 }
 

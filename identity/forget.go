@@ -9,9 +9,9 @@ import (
 
 // Held returns the keys of all that identity keeps of one profile in an epoch,
 // under its own id: its graph, its link, the identifiers that it owns now, its
-// memberships, those that others have with it among them, and what protection
-// refused: identifiers on its events, and its identifiers on all events. What
-// was merged into it has keys of its own.
+// memberships, those that others have with it among them, and the identifiers
+// on its events that those did not use. What was merged into it has keys of its
+// own, and so has what is kept of an identifier: see HeldOf.
 func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]byte, err error) {
 	k := keys{space, epoch}
 	read := NewReader(r, space, epoch)
@@ -36,9 +36,6 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 			}
 			if owner == profile {
 				held = append(held, k.owner(id))
-				if err := hold(k.refusalsOf(id)); err != nil {
-					return nil, err
-				}
 			}
 		}
 	}
@@ -46,6 +43,13 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 		if err := hold(key); err != nil {
 			return nil, err
 		}
+	}
+	seen, err := read.Seen(profile)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range seen {
+		held = append(held, sighting{id: id, profile: profile}.keysOf(k)...)
 	}
 	stem := k.members(profile)
 	for pair, err := range r.Scan(kv.Prefix(stem)) {
@@ -62,30 +66,80 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 	return held, nil
 }
 
+// HeldOf returns the keys of all that identity keeps of an identifier, whose
+// ever it is, but for its owner: why events did not use it, and which.
+func HeldOf(r kv.Reader, space, epoch uint32, id event.Identifier) (held [][]byte, err error) {
+	if len(id.Value) > event.MaxIdentifierBytes || len(id.Type) > MaxTypeBytes {
+		return nil, nil // too long to be a key
+	}
+	k := keys{space, epoch}
+	value, err := r.Get(k.refusalsOf(id))
+	if err != nil {
+		return nil, err
+	}
+	if value != nil {
+		held = append(held, k.refusalsOf(id))
+	}
+	profiles, nobodys, err := NewReader(r, space, epoch).Sightings(id)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range profiles {
+		held = append(held, sighting{id: id, profile: p}.keysOf(k)...)
+	}
+	for _, at := range nobodys {
+		held = append(held, sighting{id: id, at: at}.keysOf(k)...)
+	}
+	return held, nil
+}
+
 // ForgetRefused removes what is kept of identifiers that events carried and did
 // not use. Those that somebody owns go with their owner; these are nobody's.
 func ForgetRefused(tx kv.Tx, space, epoch uint32, ids ...event.Identifier) error {
 	for _, id := range ids {
-		if err := tx.Delete(keys{space, epoch}.refusalsOf(id)); err != nil {
+		held, err := HeldOf(tx, space, epoch, id)
+		if err != nil {
+			return err
+		}
+		if err := deleteAll(tx, held); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Forget removes all that identity keeps of profiles in an epoch: of a person
-// or an account, all of its family must be named. It is called within a
-// transaction of the loop, before the row looks at any of them.
+// Forget removes all that identity keeps of profiles in an epoch, and of the
+// identifiers that they own: of a person or an account, all of its family must
+// be named. It is called within a transaction of the loop, before the row looks
+// at any of them.
 func Forget(tx kv.Tx, space, epoch uint32, profiles ...event.ProfileID) error {
 	for _, p := range profiles {
+		frozen, err := NewReader(tx, space, epoch).Frozen(p)
+		if err != nil {
+			return err
+		}
+		if frozen != nil {
+			for i := range frozen.Identifiers {
+				if err := ForgetRefused(tx, space, epoch, frozen.Identifiers[i].Identifier); err != nil {
+					return err
+				}
+			}
+		}
 		held, err := Held(tx, space, epoch, p)
 		if err != nil {
 			return err
 		}
-		for _, key := range held {
-			if err := tx.Delete(key); err != nil {
-				return err
-			}
+		if err := deleteAll(tx, held); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteAll(tx kv.Tx, keys [][]byte) error {
+	for _, key := range keys {
+		if err := tx.Delete(key); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -22,6 +22,9 @@ import (
 //	Room o                        → the rules that hold from the start   erasure class none
 //	Room v 'i' collection type value → how often and why events did not use the identifier   erased by identifier
 //	Room v 'p' profile            → how often and why the profile's events did not use identifiers   erased by profile
+//	Room x 'i' collection type value profile [offset]   → that an event of the profile did not use the identifier; with
+//	                                                          the offset where the event is nobody's   erased by identifier
+//	Room x 'p' profile collection type value            → the same   erased by profile
 //
 // The profile under k is always a survivor: a merge rewrites it. The graph
 // under g of a profile that was merged away stays as it was at that moment.
@@ -38,8 +41,9 @@ const (
 	revisionForm = 'q'
 	overrideForm = 'o'
 	refusalForm  = 'v'
+	sightingForm = 'x'
 
-	byIdentifier = 'i' // refusals
+	byIdentifier = 'i' // refusals and sightings
 	byProfile    = 'p'
 )
 
@@ -56,6 +60,7 @@ const (
 	revisionFormat = 1
 	overrideFormat = 1
 	refusalFormat  = 1
+	sightingFormat = 1
 )
 
 var errStored = errors.New("identity: a stored value is damaged or of an unknown format")
@@ -127,6 +132,14 @@ func (k keys) refusalsOf(id event.Identifier) kv.Key {
 
 func (k keys) refusalsOn(p event.ProfileID) kv.Key {
 	return kv.EpochKey(k.space, k.epoch, Room).Byte(refusalForm).Byte(byProfile).Fixed(p[:])
+}
+
+func (k keys) sightingsOf(id event.Identifier) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(sightingForm).Byte(byIdentifier).Byte(collectionByte(id.Collection)).String(id.Type).String(id.Value)
+}
+
+func (k keys) sightingsOn(p event.ProfileID) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(sightingForm).Byte(byProfile).Fixed(p[:])
 }
 
 func encodeOwner(p event.ProfileID) kv.Value { return kv.Value{ownerFormat}.Fixed(p[:]) }

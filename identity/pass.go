@@ -50,6 +50,7 @@ type pass struct {
 	orders   *orders   // those, under rules
 	override *override // nil where every record goes by the rules of its time
 	refused  refused
+	sighted  map[sighting]bool // what the batch did not use
 }
 
 // node is one version of a profile.
@@ -283,6 +284,9 @@ func (p *pass) Finish() error {
 		}
 	}
 	if err := p.refused.write(tx, k); err != nil {
+		return err
+	}
+	if err := p.writeSightings(); err != nil {
 		return err
 	}
 	if p.retyped {

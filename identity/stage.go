@@ -16,6 +16,7 @@ type Identity struct {
 	mu       sync.RWMutex
 	compiled map[*workspace.Space]*rules // of snapshots, which never change; emptied when it grows
 	defaults *rules
+	given    *Given    // nil where both collections are worked out
 	orders   []*orders // compiled last
 	override *override // read last
 }

@@ -241,7 +241,7 @@ func TestNothingNewIsNoWrite(t *testing.T) {
 	row := rowtest.New(t, db, identity.New(&pipeline.Layout{}))
 	group := rowtest.Call{Body: `{"type":"group","userId":"u","groupId":"g","context":{"externalIds":[{"id":"1","type":"card","collection":"users","encoding":"none"}]}}`}
 	row.Send(group, track("userId", "u", "anonymousId", "a1"), track("userId", "v", "anonymousId", "a1"))
-	if n := db.writes.Load(); n != 5+3+2+1+2 { // owners, graphs, both ends of a link, types, what was refused
+	if n := db.writes.Load(); n != 5+3+2+1+2+2 { // owners, graphs, both ends of a link, types, what was refused, both ends of a sighting
 		t.Errorf("%d writes for what is new", n)
 	}
 	db.writes.Store(0)

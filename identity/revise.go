@@ -1,0 +1,82 @@
+package identity
+
+import (
+	"kith/commitlog"
+	"kith/event"
+	"kith/kv"
+)
+
+// Given says whose events are in one collection, for a stage that works out
+// the other alone.
+type Given struct {
+	// Collection is the one that is given: Users or Accounts.
+	Collection string
+	// Of returns whose the record at an offset is; zero: nobody's.
+	Of func(at commitlog.Offset) event.ProfileID
+}
+
+// Give has the stage take the owners of one collection as given. It is called
+// before the stage is used, and serves a revision: that of persons takes the
+// accounts of their events as they were, and the other way round.
+func (s *Identity) Give(g Given) { s.given = &g }
+
+// owned returns whose a record is in a collection that is given.
+func (s *Identity) owned(collection string, at commitlog.Offset) (owner event.ProfileID, given bool) {
+	if s.given == nil || s.given.Collection != collection {
+		return owner, false
+	}
+	return s.given.Of(at), true
+}
+
+// CopyRules copies to an epoch of another store what identity decides by, as
+// it is now: the standing commands, the rules that hold from the start and the
+// types that were registered by themselves.
+func CopyRules(from kv.Reader, to kv.Tx, space, epoch uint32) error {
+	k := keys{space, epoch}
+	for _, form := range []byte{standingForm, overrideForm, typesForm} {
+		for pair, err := range from.Scan(kv.Prefix(kv.EpochKey(k.space, k.epoch, Room).Byte(form))) {
+			if err != nil {
+				return err
+			}
+			if err := to.Set(pair.Key, pair.Value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// CopyOwner copies to an epoch of another store whose an identifier is, and the
+// links and the graph that lead there from the ids of given, which are of the
+// same collection: so that a command that names it can be carried out there.
+func CopyOwner(from kv.Reader, to kv.Tx, space, epoch uint32, id event.Identifier) error {
+	k := keys{space, epoch}
+	owner, err := NewReader(from, space, epoch).owner(id)
+	if err != nil || owner.IsZero() {
+		return err
+	}
+	p, err := NewReader(from, space, epoch).Profile(owner)
+	if err != nil {
+		return err
+	}
+	list := [][]byte{k.owner(id), k.graph(owner)}
+	for _, child := range p.Merged {
+		list = append(list, k.link(child))
+	}
+	values, err := from.GetMany(list)
+	if err != nil {
+		return err
+	}
+	for i, key := range list {
+		if values[i] == nil {
+			continue
+		}
+		if err := to.Set(key, values[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Normal returns an identifier in the form in which the graph holds it.
+func (f *Finder) Normal(id event.Identifier) event.Identifier { return f.rules.normal(id) }
