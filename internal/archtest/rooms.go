@@ -34,7 +34,7 @@ var layerOf = map[string]layer{
 	"pipeline": rooms, "archive": rooms,
 	"object": rooms, "trackingplan": rooms, "identity": rooms, "profile": rooms, "computation": rooms, "audience": rooms, "activation": rooms,
 	"delivery": rooms, "destination": rooms,
-	"inspect": rooms,
+	"inspect": rooms, "importer": rooms,
 
 	"auth": people, "api": people, "client": people, "script": people, "demo": people,
 
@@ -52,7 +52,7 @@ var (
 	// row is in the order in which an event passes.
 	row    = []string{"object", "trackingplan", "consent", "identity", "profile", "computation", "trait", "audience", "journey", "activation"}
 	back   = []string{"delivery", "destination", "warehouse"}
-	across = []string{"regulation", "inspect"}
+	across = []string{"regulation", "inspect", "importer"}
 )
 
 // drivers are the folders behind a seam, which only those who put a server
