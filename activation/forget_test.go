@@ -91,3 +91,20 @@ func TestRetraction(t *testing.T) {
 	w.work(&pipeline.Record{Work: activation.Retract{Identifier: userID("u2"), Run: "revision/1"}})
 	w.expect()
 }
+
+// TestDeletedIdentifier: what was told under an identifier that is deleted
+// ends there, also while the person stays a member, and is told again when it
+// comes back.
+func TestDeletedIdentifier(t *testing.T) {
+	w := newWorld(t)
+	w.declare(func(s *workspace.Snapshot) {
+		s.Audiences = []workspace.Audience{bookers(workspace.AudienceConnection{ID: "c", DestinationID: "hook"})}
+	})
+	w.send(booked)
+	w.told()
+	order := &event.Command{DeleteIdentifier: &event.DeleteIdentifier{Identifier: event.ExternalIDOf(userID("u1"))}}
+	w.row.Order(order)
+	w.expect(`hook identify userId="u1" traits={"bookers":false}`)
+	w.row.Order(order)
+	w.expect()
+}

@@ -63,6 +63,11 @@ func (p *pass) Handle(r *pipeline.Record) error {
 	if people == nil || outcome == nil || people.Profile.IsZero() {
 		return nil
 	}
+	for _, id := range people.Removed {
+		if err := p.retract(r, Retract{Identifier: id}); err != nil {
+			return err
+		}
+	}
 	run, corrects := "", false
 	if w, ok := r.Work.(Sync); ok {
 		run, corrects = w.Run, !w.First
