@@ -29,6 +29,13 @@ type book struct {
 	pages []*page // 1<<depth; nil for one that has not been read
 	// resized says that depth or bytes have changed, which page 0 tells.
 	resized bool
+
+	// index is what is indexed, nil for a book that is only read; before are
+	// the values that the index has of traits that have changed since. merged
+	// says that the profile was merged away.
+	index  *index
+	before map[string]string
+	merged bool
 }
 
 type page struct {

@@ -8,7 +8,8 @@ import (
 )
 
 // Held returns the keys of all that this room keeps of one profile in an
-// epoch, under its own id: its pages of traits.
+// epoch, under its own id: its pages of traits, and its places in the search
+// index.
 func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]byte, err error) {
 	stem := keys{space, epoch}.pages(profile)
 	for pair, err := range r.Scan(kv.Prefix(stem)) {
@@ -17,7 +18,8 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 		}
 		held = append(held, bytes.Clone(pair.Key))
 	}
-	return held, nil
+	entries, err := heldEntries(r, keys{space, epoch}, profile)
+	return append(held, entries...), err
 }
 
 // Forget removes all that this room keeps of profiles in an epoch: of a person

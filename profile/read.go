@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"kith/archive"
@@ -45,7 +46,7 @@ type Computations interface {
 }
 
 // Reader answers the Profile API: five reads in Segment's shapes (sheet
-// unify_engage_privacy §1.8). Its errors are fault.Invalid for what cannot be
+// unify_engage_privacy §1.8), and Kith's own search and batch. Its errors are fault.Invalid for what cannot be
 // asked and fault.NotFound for an unknown profile. It is safe for concurrent
 // use.
 type Reader struct {
@@ -71,6 +72,11 @@ type Target struct {
 	// ID is an identifier as "type:value", or a profile's id ("use_…"), also
 	// one that was merged away.
 	ID string
+	// Only, when it is not empty, is all that the caller may read: a profile
+	// named like ID. Then ID must be the same text, or the id of the profile
+	// that this is now; anything else is fault.Denied, whether it is somebody
+	// or not.
+	Only string
 }
 
 // Limits of a page (sheet unify_engage_privacy §4: ten unless asked, up to
@@ -137,16 +143,27 @@ type ExternalID struct {
 }
 
 // EventsQuery asks for events: track calls, and page and screen calls as the
-// events they are shown as.
+// events they are shown as, unless Types says otherwise.
 type EventsQuery struct {
-	Start   string   // ISO 8601, a date or an instant: events at it or after
-	End     string   // likewise: events before it
-	Include []string // event names; empty: all
-	Exclude []string // event names
-	Limit   int      // zero: DefaultLimit
-	Sort    string   // "asc" or "desc" (the default)
-	Next    string   // the Cursor.Next of the page before
+	// Types are kinds of call: track, page, screen, identify, group, alias.
+	// Empty: Segment's answer, in which all are of the type track. Kith's own,
+	// as the next two.
+	Types      []string
+	Sources    []string        // ids of sources; empty: all
+	Properties []PropertyMatch // which must all match
+	Start      string          // ISO 8601, a date or an instant: events at it or after
+	End        string          // likewise: events before it
+	Include    []string        // event names; empty: all
+	Exclude    []string        // event names; calls without one are left alone
+	Limit      int             // zero: DefaultLimit
+	Sort       string          // "asc" or "desc" (the default)
+	Next       string          // the Cursor.Next of the page before
 }
+
+// PropertyMatch is a property, as a path with dots, and the value it should
+// have: the text of a string, or a number or a boolean as it was sent. Of
+// identify and group calls it is a trait.
+type PropertyMatch struct{ Path, Value string }
 
 // EventsPage is the answer.
 type EventsPage struct {
@@ -158,13 +175,18 @@ type EventsPage struct {
 type Event struct {
 	ExternalIDs []EventID         `json:"external_ids"`
 	Context     json.RawMessage   `json:"context"`
-	Type        string            `json:"type"` // always "track"
+	Type        string            `json:"type"` // "track", or with EventsQuery.Types what it is
 	MessageID   string            `json:"message_id"`
 	SourceID    string            `json:"source_id"`
 	Timestamp   string            `json:"timestamp"`
 	Properties  json.RawMessage   `json:"properties"`
 	Event       string            `json:"event"`
 	Related     map[string]string `json:"related"` // collection to profile id
+	// Only with EventsQuery.Types: what calls of the other types hold.
+	Name       string          `json:"name,omitempty"`     // page and screen
+	Traits     json.RawMessage `json:"traits,omitempty"`   // identify and group
+	GroupID    string          `json:"group_id,omitempty"` // group
+	PreviousID string          `json:"previous_id,omitempty"`
 }
 
 // EventID is an identifier that an event was resolved by.
@@ -212,28 +234,81 @@ type LinkedProfile struct {
 // locate finds the profile that a target names.
 func locate(r kv.Reader, t Target) (identity.Reader, *identity.Profile, error) {
 	graph := identity.NewReader(r, t.Space.Number, t.Epoch)
-	if t.Collection != event.Users && t.Collection != event.Accounts {
-		return graph, nil, fault.Field("collection", "%q is not a collection: want users or accounts", t.Collection)
+	if err := checkCollection(t.Collection); err != nil {
+		return graph, nil, err
 	}
+	if t.Only != "" && t.ID != t.Only {
+		if err := within(graph, t); err != nil {
+			return graph, nil, err
+		}
+	}
+	p, err := find(graph, t.Collection, t.ID)
+	return graph, p, err
+}
+
+// within checks that a target whose ID is not literally Only is the same
+// profile.
+func within(graph identity.Reader, t Target) error {
+	denied := fault.New(fault.Denied, "the token is not for this profile")
 	id, err := event.ParseProfileID(t.ID)
 	if err != nil {
-		name, value, ok := strings.Cut(t.ID, ":")
+		return denied
+	}
+	allowed, err := find(graph, t.Collection, t.Only)
+	if fault.Is(err, fault.NotFound) {
+		return denied
+	}
+	if err != nil {
+		return err
+	}
+	if id, err = graph.Resolve(id); err != nil {
+		return err
+	}
+	if id != allowed.ID {
+		return denied
+	}
+	return nil
+}
+
+// find returns the profile that id names in a collection.
+func find(graph identity.Reader, collection, text string) (*identity.Profile, error) {
+	id, err := event.ParseProfileID(text)
+	if err != nil {
+		name, value, ok := strings.Cut(text, ":")
 		if !ok || name == "" || value == "" {
-			return graph, nil, fault.Field("id", `%q names no profile: want type:value, as in user_id:u1, or use_…`, t.ID)
+			return nil, fault.Field("id", `%q names no profile: want type:value, as in user_id:u1, or use_…`, text)
 		}
-		if id, err = graph.Lookup(t.Collection, name, value); err != nil {
-			return graph, nil, err
+		if id, err = graph.Lookup(collection, name, value); err != nil {
+			return nil, err
 		}
 	}
 	notFound := fault.New(fault.NotFound, "Profile was not found.")
 	if id.IsZero() {
-		return graph, nil, notFound
+		return nil, notFound
 	}
 	p, err := graph.Profile(id)
-	if fault.Is(err, fault.NotFound) || (err == nil && p.Collection != t.Collection) {
-		return graph, nil, notFound
+	if fault.Is(err, fault.NotFound) || (err == nil && p.Collection != collection) {
+		return nil, notFound
 	}
-	return graph, p, err
+	return p, err
+}
+
+// checkCollection refuses what is no collection, in Segment's words where it
+// has some.
+func checkCollection(name string) error {
+	if name == event.Users || name == event.Accounts {
+		return nil
+	}
+	var bad []string
+	for _, c := range name {
+		if sign := string(c); !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", c) && !slices.Contains(bad, sign) {
+			bad = append(bad, sign)
+		}
+	}
+	if len(bad) > 0 {
+		return fault.Field("collection", "The parameter `collection` has invalid character(s) `%s`", strings.Join(bad, ""))
+	}
+	return fault.Field("collection", "%q is not a collection: want users or accounts", name)
 }
 
 // limitOf returns how many a page may have.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"kith/archive"
 	"kith/commitlog"
 	"kith/event"
@@ -33,6 +35,10 @@ func (rd *Reader) Events(ctx context.Context, t Target, q EventsQuery) (*EventsP
 	if err != nil {
 		return nil, err
 	}
+	wanted, err := q.filter()
+	if err != nil {
+		return nil, err
+	}
 	var p *identity.Profile
 	err = rd.db.View(ctx, func(r kv.Reader) (err error) {
 		_, p, err = locate(r, t)
@@ -53,11 +59,7 @@ func (rd *Reader) Events(ctx context.Context, t Target, q EventsQuery) (*EventsP
 	next, examined := "", 0
 	var last archive.Mark
 	err = rd.history.History(ctx, t.Space.Number, t.Epoch, p.Family(), w, func(e archive.Entry) (bool, error) {
-		label := ""
-		if e.Head.Type == event.Track || e.Head.Type == event.Page || e.Head.Type == event.Screen {
-			label = event.Label(e.Head.Type, e.Head.Name)
-		}
-		wanted := label != "" && !slices.Contains(q.Exclude, label) && (len(q.Include) == 0 || slices.Contains(q.Include, label))
+		wanted := wanted(&e)
 		if examined == maxExamined || (wanted && len(page.Data) == limit) {
 			next = markEvents(last)
 			return false, nil
@@ -67,7 +69,7 @@ func (rd *Reader) Events(ctx context.Context, t Target, q EventsQuery) (*EventsP
 		if !wanted {
 			return true, nil
 		}
-		shown, err := show(t, p, finder, own, &e, label)
+		shown, err := show(t, p, finder, own, &e, len(q.Types) > 0)
 		if err != nil {
 			return false, err
 		}
@@ -81,15 +83,75 @@ func (rd *Reader) Events(ctx context.Context, t Target, q EventsQuery) (*EventsP
 	return page, nil
 }
 
-// show writes an event as the Profile API does.
-func show(t Target, p *identity.Profile, finder *identity.Finder, own map[event.Identifier]bool, e *archive.Entry, label string) (Event, error) {
+// maxProperties is how many properties an event may have to match.
+const maxProperties = 5
+
+// filter returns which events are asked for.
+func (q *EventsQuery) filter() (func(*archive.Entry) bool, error) {
+	types := map[event.Type]bool{event.Track: true, event.Page: true, event.Screen: true}
+	if len(q.Types) > 0 {
+		types = map[event.Type]bool{}
+	}
+	for _, name := range q.Types {
+		kind := event.ParseType(name)
+		if kind == event.None {
+			return nil, fault.Field("types", "%q is not a kind of call: want track, page, screen, identify, group or alias", name)
+		}
+		types[kind] = true
+	}
+	if len(q.Properties) > maxProperties {
+		return nil, fault.Field("property", "%d properties; at most %d are looked at", len(q.Properties), maxProperties)
+	}
+	paths := make([]string, len(q.Properties))
+	for i, m := range q.Properties {
+		var parts []string
+		for _, part := range strings.Split(m.Path, ".") {
+			parts = append(parts, gjson.Escape(part))
+		}
+		paths[i] = strings.Join(parts, ".")
+		if m.Path == "" || m.Value == "" {
+			return nil, fault.Field("property."+m.Path, "want a property and its value, as in property.plan=gold")
+		}
+	}
+	return func(e *archive.Entry) bool {
+		label := event.Label(e.Head.Type, e.Head.Name)
+		switch {
+		case !types[e.Head.Type],
+			label == "" && len(q.Include) > 0,
+			label != "" && slices.Contains(q.Exclude, label),
+			len(q.Include) > 0 && !slices.Contains(q.Include, label),
+			len(q.Sources) > 0 && !slices.Contains(q.Sources, e.Head.Source):
+			return false
+		}
+		in := "properties."
+		if e.Head.Type == event.Identify || e.Head.Type == event.Group {
+			in = "traits."
+		}
+		for i, m := range q.Properties {
+			v := gjson.GetBytes(e.Body, in+paths[i])
+			if text, ok := textOf(v.Raw); !ok || text != m.Value {
+				return false
+			}
+		}
+		return true
+	}, nil
+}
+
+// show writes an event as the Profile API does; typed says that it keeps its
+// type.
+func show(t Target, p *identity.Profile, finder *identity.Finder, own map[event.Identifier]bool, e *archive.Entry, typed bool) (Event, error) {
 	body, err := event.ParseTrusted(e.Body)
 	if err != nil {
 		return Event{}, fmt.Errorf("event at %d: %w", e.Offset, err)
 	}
 	shown := Event{
 		ExternalIDs: []EventID{}, Context: objectOf(body.Context), Type: event.Track.String(), MessageID: e.Head.MessageID, SourceID: e.Head.Source,
-		Timestamp: instant(e.Head.Time), Properties: objectOf(body.Properties), Event: label, Related: map[string]string{t.Collection: p.ID.String()},
+		Timestamp: instant(e.Head.Time), Properties: objectOf(body.Properties), Event: event.Label(e.Head.Type, e.Head.Name),
+		Related: map[string]string{t.Collection: p.ID.String()},
+	}
+	if typed {
+		shown.Type, shown.Name, shown.Traits = e.Head.Type.String(), body.Name, json.RawMessage(body.Traits)
+		shown.GroupID, shown.PreviousID = body.GroupID, body.PreviousID
 	}
 	// What an event was resolved by is what it carries and the profile owns:
 	// an identifier that was blocked or refused is not the profile's.

@@ -28,34 +28,39 @@ func (rd *Reader) ExternalIDs(ctx context.Context, t Target, q IdentifiersQuery)
 		if err != nil {
 			return err
 		}
-		marked := mark(p.Identifiers)
-		from := 0
-		if q.Next != "" {
-			after, err := parseIDMark(q.Next)
-			if err != nil {
-				return err
-			}
-			from, _ = slices.BinarySearchFunc(marked, after, func(m markedID, after idMark) int { return m.idMark.compare(after) })
-		}
-		page = &IdentifiersPage{Data: []ExternalID{}}
-		next := ""
-		for _, m := range marked[from:] {
-			if len(q.Include) > 0 && !slices.Contains(q.Include, m.Type) {
-				continue
-			}
-			if len(page.Data) == limit {
-				next = m.idMark.String()
-				break
-			}
-			page.Data = append(page.Data, externalID(m.Identified))
-		}
-		page.Cursor = cursor(t, p, "external_ids", limit, next)
-		return nil
+		list, next, err := idsOf(p, &q, limit)
+		page = &IdentifiersPage{Data: list, Cursor: cursor(t, p, "external_ids", limit, next)}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return page, nil
+}
+
+// idsOf returns the identifiers of a page, and the mark that the next one
+// begins with.
+func idsOf(p *identity.Profile, q *IdentifiersQuery, limit int) (list []ExternalID, next string, err error) {
+	marked := mark(p.Identifiers)
+	from := 0
+	if q.Next != "" {
+		after, err := parseIDMark(q.Next)
+		if err != nil {
+			return nil, "", err
+		}
+		from, _ = slices.BinarySearchFunc(marked, after, func(m markedID, after idMark) int { return m.idMark.compare(after) })
+	}
+	list = []ExternalID{}
+	for _, m := range marked[from:] {
+		if len(q.Include) > 0 && !slices.Contains(q.Include, m.Type) {
+			continue
+		}
+		if len(list) == limit {
+			return list, m.idMark.String(), nil
+		}
+		list = append(list, externalID(m.Identified))
+	}
+	return list, "", nil
 }
 
 func externalID(x identity.Identified) ExternalID {
@@ -131,21 +136,25 @@ func (rd *Reader) Metadata(ctx context.Context, t Target) (*MetadataPage, error)
 	if err != nil {
 		return nil, err
 	}
+	m, err := rd.metadataOf(ctx, t, p)
+	return &MetadataPage{m}, err
+}
+
+// metadataOf returns a profile's first and last events; the last is read after
+// the profile was.
+func (rd *Reader) metadataOf(ctx context.Context, t Target, p *identity.Profile) (Metadata, error) {
 	c := p.Created
 	m := Metadata{CreatedAt: instant(c.Time), FirstMessageID: c.MessageID, FirstSourceID: c.SourceID}
 	updated := c.Time
 	m.LastMessageID, m.LastSourceID = c.MessageID, c.SourceID
 	newest := archive.Window{From: minTime, To: maxTime, Reverse: true}
-	err = rd.history.History(ctx, t.Space.Number, t.Epoch, p.Family(), newest, func(e archive.Entry) (bool, error) {
+	err := rd.history.History(ctx, t.Space.Number, t.Epoch, p.Family(), newest, func(e archive.Entry) (bool, error) {
 		updated = e.Head.Time
 		m.LastMessageID, m.LastSourceID = e.Head.MessageID, e.Head.Source
 		return false, nil
 	})
-	if err != nil {
-		return nil, err
-	}
 	m.UpdatedAt = instant(updated)
-	return &MetadataPage{m}, nil
+	return m, err
 }
 
 // The bounds of a history without bounds: the years in which an instant can be

@@ -17,12 +17,9 @@ import (
 // Traits returns a page of a profile's traits by name: those that were sent
 // and what is computed. Of two of one name, what is computed holds.
 func (rd *Reader) Traits(ctx context.Context, t Target, q TraitsQuery) (*TraitsPage, error) {
-	limit, err := limitOf(q.Limit, MaxLimit)
+	limit, err := q.check()
 	if err != nil {
 		return nil, err
-	}
-	if q.Class != "" && q.Class != ClassAudience && q.Class != ClassComputedTrait {
-		return nil, fault.Field("class", "%q is not a class of traits: want %s or %s", q.Class, ClassAudience, ClassComputedTrait)
 	}
 	var page *TraitsPage
 	err = rd.db.View(ctx, func(r kv.Reader) error {
@@ -30,33 +27,47 @@ func (rd *Reader) Traits(ctx context.Context, t Target, q TraitsQuery) (*TraitsP
 		if err != nil {
 			return err
 		}
-		all, err := rd.traits(ctx, r, t, p, q.Class)
-		if err != nil {
-			return err
-		}
-		all = slices.DeleteFunc(all, func(x Computed) bool {
-			return x.Name < q.Next || (len(q.Include) > 0 && !slices.Contains(q.Include, x.Name))
-		})
-		next := ""
-		if len(all) > limit {
-			next, all = all[limit].Name, all[:limit]
-		}
-		page = &TraitsPage{Traits: make(map[string]json.RawMessage, len(all)), Cursor: cursor(t, p, "traits", limit, next)}
-		for _, x := range all {
-			value := json.RawMessage(x.Value)
-			if q.Verbose {
-				if value, err = json.Marshal(VerboseTrait{Value: value, SourceID: x.SourceID, UpdatedAt: instant(x.UpdatedAt)}); err != nil {
-					return fmt.Errorf("trait %q of %s: %w", x.Name, p.ID, err)
-				}
-			}
-			page.Traits[x.Name] = value
-		}
-		return nil
+		traits, next, err := rd.traitsOf(ctx, r, t, p, &q, limit)
+		page = &TraitsPage{Traits: traits, Cursor: cursor(t, p, "traits", limit, next)}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return page, nil
+}
+
+func (q *TraitsQuery) check() (limit int, err error) {
+	if q.Class != "" && q.Class != ClassAudience && q.Class != ClassComputedTrait {
+		return 0, fault.Field("class", "%q is not a class of traits: want %s or %s", q.Class, ClassAudience, ClassComputedTrait)
+	}
+	return limitOf(q.Limit, MaxLimit)
+}
+
+// traitsOf returns the traits of a page as they are shown, and the name that
+// the next one begins with.
+func (rd *Reader) traitsOf(ctx context.Context, r kv.Reader, t Target, p *identity.Profile, q *TraitsQuery, limit int) (shown map[string]json.RawMessage, next string, err error) {
+	all, err := rd.traits(ctx, r, t, p, q.Class)
+	if err != nil {
+		return nil, "", err
+	}
+	all = slices.DeleteFunc(all, func(x Computed) bool {
+		return x.Name < q.Next || (len(q.Include) > 0 && !slices.Contains(q.Include, x.Name))
+	})
+	if len(all) > limit {
+		next, all = all[limit].Name, all[:limit]
+	}
+	shown = make(map[string]json.RawMessage, len(all))
+	for _, x := range all {
+		value := json.RawMessage(x.Value)
+		if q.Verbose {
+			if value, err = json.Marshal(VerboseTrait{Value: value, SourceID: x.SourceID, UpdatedAt: instant(x.UpdatedAt)}); err != nil {
+				return nil, "", fmt.Errorf("trait %q of %s: %w", x.Name, p.ID, err)
+			}
+		}
+		shown[x.Name] = value
+	}
+	return shown, next, nil
 }
 
 // traits returns the traits of a class by name, of all classes if none is

@@ -26,12 +26,34 @@ const (
 type Profiles struct {
 	slot     pipeline.Slot[View]
 	identity pipeline.Slot[identity.Resolution]
+
+	mu    sync.Mutex // guards wakes
+	wakes map[place]chan struct{}
 }
 
 // New returns the stage, its place in records taken from layout; it reads
 // whose a record is from identity's.
 func New(layout *pipeline.Layout, identity pipeline.Slot[identity.Resolution]) *Profiles {
-	return &Profiles{slot: pipeline.NewSlot[View](layout), identity: identity}
+	return &Profiles{slot: pipeline.NewSlot[View](layout), identity: identity, wakes: map[place]chan struct{}{}}
+}
+
+// changed returns a channel on which something comes whenever the index of a
+// place wants work.
+func (s *Profiles) changed(at place) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wakes[at] == nil {
+		s.wakes[at] = make(chan struct{}, 1)
+	}
+	return s.wakes[at]
+}
+
+// wake tells the Indexer of a place to look.
+func (s *Profiles) wake(at place) {
+	select {
+	case s.changed(at) <- struct{}{}:
+	default: // it will look anyway
+	}
 }
 
 // Slot is where a record's View is.
@@ -42,7 +64,12 @@ func (s *Profiles) Name() string { return "profile" }
 
 // Begin starts a pass over a batch.
 func (s *Profiles) Begin(b *pipeline.Batch) (pipeline.Pass, error) {
-	return &pass{stage: s, batch: b, keys: keys{b.Space, b.Epoch}, books: map[event.ProfileID]*book{}}, nil
+	p := &pass{stage: s, batch: b, keys: keys{b.Space, b.Epoch}, books: map[event.ProfileID]*book{}}
+	var err error
+	if p.index, err = readIndex(b.Tx, p.keys); err != nil {
+		return nil, err
+	}
+	return p, p.configure(b.Snapshot)
 }
 
 // pass is the stage at work on one batch. The books it has opened stay open
@@ -51,6 +78,7 @@ type pass struct {
 	stage *Profiles
 	batch *pipeline.Batch
 	keys  keys
+	index *index
 	spare []View
 
 	mu    sync.Mutex // guards books and all in them
@@ -65,6 +93,9 @@ const maxHeld = 64 << 20
 
 // Handle takes the traits on a record.
 func (p *pass) Handle(r *pipeline.Record) error {
+	if r.Kind == event.KindConfig {
+		return p.configure(r.Snapshot)
+	}
 	res := p.stage.identity.Get(r)
 	if res == nil {
 		return nil // nothing that could be anybody's
@@ -150,6 +181,7 @@ func (p *pass) merge(r *pipeline.Record, v *View, m identity.Merge, said *change
 	if err != nil || len(traits) == 0 {
 		return err
 	}
+	from.merged = true
 	into, err := p.book(m.Into)
 	if err != nil {
 		return err
@@ -228,6 +260,7 @@ func set(b *book, t Trait, changed *[]TraitChange, said *change) error {
 	if err != nil || now.Value == old {
 		return err
 	}
+	b.indexed(t.Name, old)
 	for i := range *changed {
 		if (*changed)[i].Name == t.Name {
 			(*changed)[i].New = now.Value
@@ -253,6 +286,7 @@ func (p *pass) book(profile event.ProfileID) (*book, error) {
 	if err != nil {
 		return nil, err
 	}
+	b.index = p.index
 	p.books[profile] = b
 	p.order = append(p.order, b)
 	if p.held += b.bytes; p.held > maxHeld {
@@ -266,6 +300,9 @@ func (p *pass) Finish() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, b := range p.order {
+		if err := b.writeIndex(p.batch.Tx); err != nil {
+			return err
+		}
 		if err := b.write(p.batch.Tx); err != nil {
 			return err
 		}
