@@ -30,18 +30,8 @@ func (a *Archive) Record(b *pipeline.Batch, records []*pipeline.Record) error {
 		return err
 	}
 	for _, r := range records {
-		if r.Event == nil || r.Verdict.Code != pipeline.Admitted {
-			continue
-		}
-		value := kv.Value{historyFormat, byte(r.Type)}
-		for _, p := range []event.ProfileID{r.Profile, r.Account} {
-			if p.IsZero() {
-				continue
-			}
-			key := historyStem(b.Space, b.Epoch, p).Int64(r.Time).Uint64(uint64(r.Offset))
-			if err := b.Tx.Set(key, value); err != nil {
-				return err
-			}
+		if err := Index(b, r); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -51,6 +51,9 @@ func Cycle(from string, references map[string][]Reference) []string {
 // configure brings the registry in line with the snapshot that a config record
 // puts in force.
 func (p *pass) configure(r *pipeline.Record) error {
+	if p.engine.frozen {
+		return nil
+	}
 	space := r.Snapshot.SpaceByNumber(p.batch.Space)
 	return p.rewrite(func(reg *registry) {
 		reg.configure(r, space)

@@ -19,6 +19,8 @@ type Engine struct {
 	identity pipeline.Slot[identity.Resolution]
 	profile  pipeline.Slot[profile.View]
 
+	frozen bool // see Freeze
+
 	mu     sync.Mutex
 	graphs map[place]compiled
 	latest map[uint32]*graph // by space, whatever the epoch: for Prepare
@@ -106,6 +108,9 @@ func (e *Engine) graph(r kv.Reader, at place) (*graph, error) {
 	reg, err := decodeRegistry(value)
 	if err != nil {
 		return nil, err
+	}
+	if e.frozen {
+		reg.fromTheBeginning()
 	}
 	g, err := compile(reg)
 	if err != nil {

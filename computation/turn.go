@@ -64,6 +64,8 @@ func (t *turn) take() error {
 		return t.join(w)
 	case settle:
 		t.visitBuilds(w.builds)
+	case Begin:
+		t.visitBuilds(t.graph.begins(w.At))
 	case Announce:
 		t.announced(w)
 	case release:
@@ -181,6 +183,9 @@ func (t *turn) settle() error {
 }
 
 func (t *turn) evaluate(d *definition, page *page) error {
+	if t.engine.frozen && t.record.Offset < d.build.Offset {
+		return nil
+	}
 	was, known := page.standing(d.chain)
 	if d.build.State == live {
 		adopted, err := t.adopt(d, page)

@@ -145,6 +145,9 @@ func (x *index) want(listed []string, empty bool) (changed bool) {
 
 // configure brings the epoch's index into line with a snapshot.
 func (p *pass) configure(s *workspace.Snapshot) error {
+	if p.stage.frozen {
+		return nil
+	}
 	var space *workspace.Space
 	if s != nil {
 		space = s.SpaceByNumber(p.batch.Space)

@@ -26,6 +26,7 @@ const (
 type Profiles struct {
 	slot     pipeline.Slot[View]
 	identity pipeline.Slot[identity.Resolution]
+	frozen   bool // see Freeze
 
 	mu    sync.Mutex // guards wakes
 	wakes map[place]chan struct{}
