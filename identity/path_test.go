@@ -116,6 +116,10 @@ func TestPathsAreSightings(t *testing.T) {
 				})
 			}
 		}
+		refused := map[event.RecordID][]string{} // as it was told at the time
+		for _, o := range row.Changes(pipeline.IdentifierRefused) {
+			refused[o.Change.Cause] = append(refused[o.Change.Cause], o.Change.Subject)
+		}
 		joined := map[event.Identifier]event.Identifier{} // a forest of all uses
 		var root func(id event.Identifier) event.Identifier
 		root = func(id event.Identifier) event.Identifier {
@@ -141,6 +145,9 @@ func TestPathsAreSightings(t *testing.T) {
 			for _, u := range uses {
 				on := carried(row.Sent[u.at].Body)
 				for _, used := range u.ids {
+					if slices.Contains(refused[row.Sent[u.at].ID], name(used)) {
+						t.Fatalf("%v is told to be used by event %d, which refused it", used, u.at)
+					}
 					if !slices.Contains(on, used) {
 						t.Fatalf("%v is told to be used by event %d, which carried %v", used, u.at, on)
 					}
