@@ -56,10 +56,11 @@ func (a *Archive) Back(ctx context.Context, space, epoch uint32, before commitlo
 // recent returns the wanted events of a block that lie before an offset, in
 // order, and the instant of the block's first record.
 func (a *Archive) recent(ctx context.Context, space, epoch uint32, blk commitlog.Block, before commitlog.Offset, want func(*event.Head) bool) (found []Recent, oldest int64, err error) {
-	heads, err := event.DecodeHeads(blk.Data)
+	p, err := a.page(ctx, space, blk)
 	if err != nil {
 		return nil, 0, err
 	}
+	heads := p.heads
 	for i := range heads {
 		h := &heads[i]
 		at := blk.First + commitlog.Offset(i)
@@ -71,7 +72,7 @@ func (a *Archive) recent(ctx context.Context, space, epoch uint32, blk commitlog
 	if len(found) == 0 {
 		return nil, heads[0].At, nil
 	}
-	bodies, err := event.DecodeBodies(blk.Data)
+	bodies, err := p.bodies(blk)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -88,7 +89,7 @@ func (a *Archive) recent(ctx context.Context, space, epoch uint32, blk commitlog
 				continue
 			}
 			judged := Entry{Offset: e.Offset, Head: e.Head}
-			verdicts.judge(&judged)
+			verdicts.judge(&judged, p)
 			e.Passed, e.Head, e.Verdict = true, judged.Head, judged.Verdict
 			profiles, err := runs.profiles(e.Offset)
 			if err != nil {

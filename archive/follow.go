@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"kith/commitlog"
-	"kith/event"
 	"kith/kv"
 	"kith/pipeline"
 )
@@ -33,11 +32,15 @@ func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offse
 		if len(runs) == 0 {
 			return next, nil // spare unpacking what has not passed
 		}
-		records, err := event.DecodeBlock(blk.Data)
+		p, err := a.page(ctx, space, blk)
 		if err != nil {
 			return next, err
 		}
-		for i := range records {
+		bodies, err := p.bodies(blk)
+		if err != nil {
+			return next, err
+		}
+		for i := range p.heads {
 			at := blk.First + commitlog.Offset(i)
 			if at < next {
 				continue
@@ -48,9 +51,9 @@ func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offse
 			if len(runs) == 0 {
 				return next, nil
 			}
-			e := Entry{Offset: at, Head: records[i].Head}
-			runs[0].judge(&e)
-			if err := fn(&pipeline.Judged{Offset: at, Head: e.Head, Raw: records[i].Body, Verdict: e.Verdict}); err != nil {
+			e := Entry{Offset: at, Head: p.heads[i]}
+			runs[0].judge(&e, p)
+			if err := fn(&pipeline.Judged{Offset: at, Head: e.Head, Raw: bodies[i], Verdict: e.Verdict}); err != nil {
 				return next, err
 			}
 			next = at + 1

@@ -44,11 +44,13 @@ func (a *Archive) History(ctx context.Context, space, epoch uint32, family []eve
 			if err != nil {
 				return err
 			}
+			if w.After = m; e.Head.Kind == event.KindErased {
+				continue
+			}
 			more, err := fn(e)
 			if err != nil || !more {
 				return err
 			}
-			w.After = m
 		}
 		if len(marks) < historyPage {
 			return nil

@@ -14,16 +14,19 @@ import (
 //	ProfileRoom  e space epoch n offset            → profiles of a run of records
 //	HistoryRoom  e space epoch h profile time off  → the type of that event
 //	OverlayRoom  e space epoch w offset            → whose that record is, in place of what ProfileRoom says
+//	ErasureRoom  s space z offset                  → an Erasure, by the offset of its command
 //
 // The offset is that of the run's first record; a run is a batch of the loop.
 // Erasure class: VerdictRoom by record (it holds the bodies that intake has
-// changed), LandmarkRoom none, the others by profile.
+// changed), LandmarkRoom none, ErasureRoom expires (it holds whom it erases until its
+// work is done), the others by profile.
 const (
 	VerdictRoom  = 'v'
 	LandmarkRoom = 'k'
 	ProfileRoom  = 'n'
 	HistoryRoom  = 'h'
 	OverlayRoom  = 'w'
+	ErasureRoom  = 'z'
 )
 
 // The format bytes of the values. Verdicts of format 1 do not say where
@@ -35,6 +38,7 @@ const (
 	profileFormat  = 1
 	historyFormat  = 1
 	overlayFormat  = 1
+	erasureFormat  = 1
 )
 
 func verdictStem(space uint32) kv.Key        { return kv.SpaceKey(space, VerdictRoom) }
@@ -43,6 +47,12 @@ func profileStem(space, epoch uint32) kv.Key { return kv.EpochKey(space, epoch, 
 func overlayStem(space, epoch uint32) kv.Key { return kv.EpochKey(space, epoch, OverlayRoom) }
 func historyStem(space, epoch uint32, p event.ProfileID) kv.Key {
 	return kv.EpochKey(space, epoch, HistoryRoom).Fixed(p[:])
+}
+
+func erasureStem(space uint32) kv.Key { return kv.SpaceKey(space, ErasureRoom) }
+
+func erasureKey(space uint32, command commitlog.Offset) kv.Key {
+	return erasureStem(space).Uint64(uint64(command))
 }
 
 func runKey(stem kv.Key, first commitlog.Offset) kv.Key { return stem.Clone().Uint64(uint64(first)) }

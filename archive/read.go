@@ -15,11 +15,12 @@ import (
 // Archive reads and records the history of all spaces. It is safe for
 // concurrent use.
 type Archive struct {
-	db   kv.DB
-	raw  func(space uint32) (commitlog.Log, error)
-	mu   sync.Mutex
-	hot  []*hotBlock // most recently used first
-	size int
+	db    kv.DB
+	raw   func(space uint32) (commitlog.Log, error)
+	mu    sync.Mutex
+	hot   []*hotBlock // most recently used first
+	size  int
+	veils map[uint32]*Veil // by space; see veilOf
 }
 
 // These bound the unpacked blocks that Archive keeps for the readers that
@@ -31,7 +32,7 @@ const (
 
 // New returns the archive over db and the raw logs of the spaces.
 func New(db kv.DB, raw func(space uint32) (commitlog.Log, error)) *Archive {
-	return &Archive{db: db, raw: raw}
+	return &Archive{db: db, raw: raw, veils: map[uint32]*Veil{}}
 }
 
 // Entry is one event of the past.
@@ -52,10 +53,12 @@ type hotBlock struct {
 	bodies   [][]byte
 	verdicts []pipeline.Verdict
 	bytes    int
+	veil     *Veil // that was applied
 }
 
 // Body returns the body of an event that has passed intake, as intake let it
-// pass. Whoever reads events in order pays for unpacking a block once.
+// pass; it is empty when the event was erased. Whoever reads events in order
+// pays for unpacking a block once.
 func (a *Archive) Body(ctx context.Context, space uint32, at commitlog.Offset) ([]byte, error) {
 	e, err := a.event(ctx, space, at)
 	if err != nil {
@@ -64,8 +67,9 @@ func (a *Archive) Body(ctx context.Context, space uint32, at commitlog.Offset) (
 	return e.Body, nil
 }
 
-// Event returns one event with its verdict, without its profile. An offset
-// that the loop has not passed yet is fault.NotFound.
+// Event returns one event with its verdict, without its profile. What was
+// erased has the kind event.KindErased and no body. An offset that the loop has
+// not passed yet is fault.NotFound.
 func (a *Archive) Event(ctx context.Context, space uint32, at commitlog.Offset) (Entry, error) {
 	return a.event(ctx, space, at)
 }
@@ -119,20 +123,24 @@ func (a *Archive) block(ctx context.Context, space uint32, at commitlog.Offset) 
 // unpack decodes a block and applies the verdicts on it. Where the loop has
 // not passed the whole block yet, h ends early and whole is false.
 func (a *Archive) unpack(ctx context.Context, space uint32, blk commitlog.Block) (h *hotBlock, whole bool, err error) {
-	records, err := event.DecodeBlock(blk.Data)
+	p, err := a.page(ctx, space, blk)
 	if err != nil {
 		return nil, false, err
 	}
-	h = &hotBlock{space: space, first: blk.First}
+	bodies, err := p.bodies(blk)
+	if err != nil {
+		return nil, false, err
+	}
+	h = &hotBlock{space: space, first: blk.First, veil: p.veil}
 	err = a.db.View(ctx, func(r kv.Reader) error {
 		runs := runReader{reader: r, space: space}
-		for i := range records {
+		for i := range p.heads {
 			run, err := runs.verdicts(blk.First + commitlog.Offset(i))
 			if err != nil || run == nil {
 				return err
 			}
-			e := Entry{Offset: blk.First + commitlog.Offset(i), Head: records[i].Head, Body: records[i].Body}
-			run.judge(&e)
+			e := Entry{Offset: blk.First + commitlog.Offset(i), Head: p.heads[i], Body: bodies[i]}
+			run.judge(&e, p)
 			if e.Verdict.Body != nil { // the run, which covers other blocks too, is not kept
 				e.Verdict.Body = bytes.Clone(e.Verdict.Body)
 				e.Body = e.Verdict.Body
@@ -140,16 +148,19 @@ func (a *Archive) unpack(ctx context.Context, space uint32, blk commitlog.Block)
 			h.heads = append(h.heads, e.Head)
 			h.bodies = append(h.bodies, e.Body)
 			h.verdicts = append(h.verdicts, e.Verdict)
-			h.bytes += len(records[i].Body) + len(e.Verdict.Body) + 256
+			h.bytes += len(bodies[i]) + len(e.Verdict.Body) + 256
 		}
 		return nil
 	})
-	return h, len(h.heads) == len(records), err
+	return h, len(h.heads) == len(p.heads), err
 }
 
 func (a *Archive) keep(h *hotBlock) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.veils[h.space] != h.veil {
+		return // meanwhile more is hidden
+	}
 	for _, other := range a.hot {
 		if other.space == h.space && other.first == h.first {
 			return // somebody else has missed it at the same time
@@ -209,16 +220,14 @@ func (s *runReader) profiles(o commitlog.Offset) (*profileRun, error) {
 	return run, nil
 }
 
-// judge gives an entry its verdict and the instants that the row saw.
-func (r *verdictRun) judge(e *Entry) {
-	odd, ok := r.odd[int(e.Offset-r.first)]
-	if !ok {
-		return
-	}
+// judge gives an entry its verdict and the instants that the row saw, as the
+// page of its block shows them.
+func (r *verdictRun) judge(e *Entry, p *page) {
+	odd := r.odd[int(e.Offset-r.first)]
 	e.Head.At += odd.raised
-	e.Verdict = odd.verdict
-	if odd.verdict.Body != nil {
-		e.Body = odd.verdict.Body
+	e.Verdict = p.verdict(int(e.Offset-p.first), odd.verdict)
+	if e.Verdict.Body != nil {
+		e.Body = e.Verdict.Body
 	}
 }
 

@@ -2,6 +2,8 @@ package archive
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"kith/commitlog"
 	"kith/event"
@@ -68,6 +70,19 @@ func encodeVerdicts(resolved commitlog.Offset, records []*pipeline.Record) kv.Va
 			continue
 		}
 		v = v.Uvarint(uint64(i)).Varint(raised).Byte(byte(r.Verdict.Code)).String(r.Verdict.Reason).Uvarint(uint64(r.Verdict.Of)).Bytes(r.Verdict.Body)
+	}
+	return v
+}
+
+// encode writes a run that was read and changed.
+func (r *verdictRun) encode() kv.Value {
+	v := kv.Value{verdictAlone}.Uvarint(uint64(r.count))
+	if r.linked {
+		v = kv.Value{verdictFormat}.Uvarint(uint64(r.count)).Uvarint(uint64(r.resolved)).Bytes(r.spans)
+	}
+	for _, i := range slices.Sorted(maps.Keys(r.odd)) {
+		odd := r.odd[i]
+		v = v.Uvarint(uint64(i)).Varint(odd.raised).Byte(byte(odd.verdict.Code)).String(odd.verdict.Reason).Uvarint(uint64(odd.verdict.Of)).Bytes(odd.verdict.Body)
 	}
 	return v
 }
@@ -162,6 +177,14 @@ func (r *profileRun) covers(o commitlog.Offset) bool {
 // encodeProfiles writes each profile of the run once and then a number for
 // each record: zero for nobody.
 func encodeProfiles(records []*pipeline.Record) kv.Value {
+	run := profileRun{profiles: make([]event.ProfileID, len(records)), accounts: make([]event.ProfileID, len(records))}
+	for i, r := range records {
+		run.profiles[i], run.accounts[i] = r.Profile, r.Account
+	}
+	return run.encode()
+}
+
+func (r *profileRun) encode() kv.Value {
 	at := map[event.ProfileID]uint64{{}: 0}
 	var list []event.ProfileID
 	number := func(p event.ProfileID) uint64 {
@@ -174,10 +197,10 @@ func encodeProfiles(records []*pipeline.Record) kv.Value {
 		return n
 	}
 	var body kv.Value
-	for _, r := range records {
-		body = body.Uvarint(number(r.Profile)).Uvarint(number(r.Account))
+	for i := range r.profiles {
+		body = body.Uvarint(number(r.profiles[i])).Uvarint(number(r.accounts[i]))
 	}
-	v := kv.Value{profileFormat}.Uvarint(uint64(len(records))).Uvarint(uint64(len(list)))
+	v := kv.Value{profileFormat}.Uvarint(uint64(len(r.profiles))).Uvarint(uint64(len(list)))
 	for _, p := range list {
 		v = v.Fixed(p[:])
 	}

@@ -55,7 +55,7 @@ func (a *Archive) Scan(ctx context.Context, space, epoch uint32, from, to commit
 // entries returns the wanted events of one block, and whether the loop has
 // passed all of it.
 func (a *Archive) entries(ctx context.Context, space, epoch uint32, blk commitlog.Block, want func(*event.Head) bool) ([]Entry, bool, error) {
-	heads, err := event.DecodeHeads(blk.Data)
+	p, err := a.page(ctx, space, blk)
 	if err != nil {
 		return nil, false, err
 	}
@@ -63,8 +63,8 @@ func (a *Archive) entries(ctx context.Context, space, epoch uint32, blk commitlo
 	passed := true
 	err = a.db.View(ctx, func(r kv.Reader) error {
 		runs := runReader{reader: r, space: space, epoch: epoch}
-		for i := range heads {
-			e := Entry{Offset: blk.First + commitlog.Offset(i), Head: heads[i]}
+		for i := range p.heads {
+			e := Entry{Offset: blk.First + commitlog.Offset(i), Head: p.heads[i]}
 			verdicts, err := runs.verdicts(e.Offset)
 			if err != nil {
 				return err
@@ -77,7 +77,7 @@ func (a *Archive) entries(ctx context.Context, space, epoch uint32, blk commitlo
 				passed = false
 				return nil
 			}
-			verdicts.judge(&e)
+			verdicts.judge(&e, p)
 			if e.Head.Kind != event.KindEvent || e.Verdict.Code != pipeline.Admitted || (want != nil && !want(&e.Head)) {
 				continue
 			}
@@ -90,7 +90,7 @@ func (a *Archive) entries(ctx context.Context, space, epoch uint32, blk commitlo
 	if err != nil || len(entries) == 0 {
 		return nil, passed, err
 	}
-	bodies, err := event.DecodeBodies(blk.Data)
+	bodies, err := p.bodies(blk)
 	if err != nil {
 		return nil, false, err
 	}

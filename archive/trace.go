@@ -138,11 +138,16 @@ func (a *Archive) Raw(ctx context.Context, space uint32, at commitlog.Offset) (e
 	if len(blocks) == 0 || at >= blocks[0].End() {
 		return event.Record{}, fault.New(fault.NotFound, "the log has no record at %d", at)
 	}
-	records, err := event.DecodeBlock(blocks[0].Data)
+	p, err := a.page(ctx, space, blocks[0])
 	if err != nil {
 		return event.Record{}, err
 	}
-	return records[at-blocks[0].First], nil
+	bodies, err := p.bodies(blocks[0])
+	if err != nil {
+		return event.Record{}, err
+	}
+	i := at - blocks[0].First
+	return event.Record{Head: p.heads[i], Body: bodies[i]}, nil
 }
 
 // Heads calls fn with the heads of the raw log from one offset up to another,
@@ -160,10 +165,11 @@ func (a *Archive) Heads(ctx context.Context, space uint32, from, to commitlog.Of
 			return from, err
 		}
 		for _, blk := range blocks {
-			heads, err := event.DecodeHeads(blk.Data)
+			p, err := a.page(ctx, space, blk)
 			if err != nil {
 				return from, err
 			}
+			heads := p.heads
 			for i := range heads {
 				at := blk.First + commitlog.Offset(i)
 				if at < from {

@@ -65,8 +65,7 @@ type Separate struct {
 }
 
 // Lift takes back a Separate or a Block: the one at that offset of the raw log.
-// Profiles that it kept apart become one again when an event joins them, or at
-// the next rebuild.
+// From then on it is as if that had never been ordered.
 type Lift struct {
 	Offset uint64 `json:"offset"`
 }
@@ -95,6 +94,28 @@ type Erase struct {
 
 // Standing reports whether the command holds for all time.
 func (c *Command) Standing() bool { return c.Separate != nil || c.Block != nil || c.Lift != nil }
+
+// Without returns the command without the identifiers that gone names, or nil
+// when it orders nothing any more without them. The command itself stays as it
+// is. Erase is not asked.
+func (c *Command) Without(gone func(Identifier) bool) *Command {
+	names := func(x ExternalID) bool { return gone(x.Identifier()) }
+	out := *c
+	switch {
+	case c.Separate != nil:
+		left := slices.DeleteFunc(slices.Clone(c.Separate.Left), names)
+		right := slices.DeleteFunc(slices.Clone(c.Separate.Right), names)
+		if len(left) == 0 || len(right) == 0 {
+			return nil
+		}
+		out.Separate = &Separate{Left: left, Right: right}
+	case c.Block != nil && names(*c.Block),
+		c.DeleteIdentifier != nil && names(c.DeleteIdentifier.Identifier),
+		c.Leave != nil && (names(c.Leave.User) || names(c.Leave.Account)):
+		return nil
+	}
+	return &out
+}
 
 // Name returns which order it is, as its JSON says it.
 func (c *Command) Name() string {

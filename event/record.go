@@ -19,6 +19,7 @@ const (
 	KindObject Kind = 4 // an object of the Objects API; its body is the object's JSON, its Name the collection
 
 	KindCommand Kind = 5 // an order to what is derived; its body is a Command's JSON
+	KindErased  Kind = 6 // what an erasure has left of a record: its id and its instant
 )
 
 // The collections a profile can be in.

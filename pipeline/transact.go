@@ -193,6 +193,12 @@ func (t *transaction) lead(records []*Record) (int, error) {
 		if !all {
 			return i, nil
 		}
+		if alone(r) {
+			if i > 0 || t.fired > 0 {
+				return i, nil
+			}
+			t.batch.Full = true
+		}
 		if r.Kind == event.KindConfig {
 			r.Before = t.batch.Snapshot
 			t.batch.Snapshot, t.pos.Snapshot = r.Snapshot, r.Snapshot.Number
@@ -206,6 +212,10 @@ func (t *transaction) lead(records []*Record) (int, error) {
 	}
 	return len(records), nil
 }
+
+// alone reports whether a record has a transaction of its own: what an erasure
+// removes, no stage may hold in memory and write again.
+func alone(r *Record) bool { return r.Command != nil && r.Command.Erase != nil }
 
 // fire fires the timers due at or before r's instant, each at its own. It
 // reports false when there are more than one transaction takes.
