@@ -122,8 +122,17 @@ func (p *pass) settle(r *pipeline.Record, rs *rules, res *Resolution, ids []even
 		if err != nil {
 			return owner, err
 		}
-		candidates = append(candidates, candidate{id: id, owner: owner})
-		settled = settled && !owner.IsZero() && owner == candidates[0].owner
+		c := candidate{id: id, owner: owner}
+		if !owner.IsZero() && rs.expires(id) {
+			if c.stale, err = p.expired(owner, id, r.Time-rs.of(id.Collection, id.Type).validFor); err != nil {
+				return owner, err
+			}
+			if c.stale {
+				c.owner, c.before = event.ProfileID{}, owner
+			}
+		}
+		candidates = append(candidates, c)
+		settled = settled && !c.owner.IsZero() && c.owner == candidates[0].owner
 	}
 	if settled {
 		return candidates[0].owner, nil
@@ -132,13 +141,17 @@ func (p *pass) settle(r *pipeline.Record, rs *rules, res *Resolution, ids []even
 	if err != nil {
 		return event.ProfileID{}, err
 	}
-	return p.apply(r, res, u), nil
+	return p.apply(r, res, u)
 }
 
 // candidate is an identifier on an event and whose it is; zero: nobody's.
 type candidate struct {
 	id    event.Identifier
 	owner event.ProfileID
+	// stale says that the identifier is valid no more for the profile before
+	// that has it: it is as good as nobody's, and goes to who it is used for.
+	stale  bool
+	before event.ProfileID
 }
 
 // union is the profile that would come of an event: the owners of the
@@ -150,6 +163,7 @@ type union struct {
 	kept   []event.Identifier
 	owners []*node
 	news   []event.Identifier
+	stale  []candidate // of news, those that leave a profile
 	size   int    // identifiers in all
 	sides  []side // on which it stands
 }
@@ -192,6 +206,9 @@ func (p *pass) unite(r *pipeline.Record, rs *rules, res *Resolution, candidates 
 			continue
 		}
 		u.kept = append(u.kept, c.id)
+		if c.stale {
+			u.stale = append(u.stale, c)
+		}
 	}
 	return u, nil
 }
@@ -297,9 +314,9 @@ func separatedBy(command commitlog.Offset) Refusal {
 }
 
 // apply makes the union one profile and returns its id.
-func (p *pass) apply(r *pipeline.Record, res *Resolution, u *union) event.ProfileID {
+func (p *pass) apply(r *pipeline.Record, res *Resolution, u *union) (event.ProfileID, error) {
 	if len(u.owners) == 1 && len(u.news) == 0 {
-		return u.owners[0].ID // what was refused is all that was odd
+		return u.owners[0].ID, nil // what was refused is all that was odd
 	}
 	cause := Cause{Offset: r.Offset, At: r.At, Time: r.Time, MessageID: r.MessageID, SourceID: r.Head.Source}
 	next := &node{}
@@ -321,6 +338,11 @@ func (p *pass) apply(r *pipeline.Record, res *Resolution, u *union) event.Profil
 			p.merge(r, res, u, next, child)
 		}
 	}
+	for _, c := range u.stale {
+		if err := p.expire(r, c, next); err != nil {
+			return next.ID, err
+		}
+	}
 	for _, id := range u.news {
 		next.Identifiers = append(next.Identifiers, Identified{
 			Identifier: id, At: cause.Time, Offset: cause.Offset, MessageID: cause.MessageID, SourceID: cause.SourceID,
@@ -329,7 +351,7 @@ func (p *pass) apply(r *pipeline.Record, res *Resolution, u *union) event.Profil
 	}
 	res.Attached = append(res.Attached, u.news...)
 	p.put(next)
-	return next.ID
+	return next.ID, nil
 }
 
 // merge makes child a part of the survivor.

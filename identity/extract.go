@@ -25,7 +25,11 @@ const (
 	ValueTooLong      = "Identifier value is longer than 500 bytes"
 	// TooManyIdentifiers is the sheet's name for the bound of MaxIdentifiers.
 	TooManyIdentifiers = "Identifier mapping limit exceeded"
-	TooManyTypes       = "Identifier type is new and the space has registered 300 already"
+	// NotAPhone, NotAMAC and NoNetwork are why a value cannot be normalised.
+	NotAPhone    = "Identifier value is no phone number"
+	NotAMAC      = "Identifier value is no MAC address of a device"
+	NoNetwork    = "Randomised MAC address without its network"
+	TooManyTypes = "Identifier type is new and the space has registered 300 already"
 	// Separated is why an identifier is not used that a command keeps apart
 	// from one of a higher rank.
 	Separated = "Separated by command"
@@ -107,8 +111,37 @@ func (f *found) add(id event.Identifier) {
 		id.Value = strings.ToValidUTF8(id.Value[:40], "") + "…"
 	case r != nil && r.blocked(id.Value):
 		violation = ValueBlocked
+	case r != nil && r.form != "":
+		f.addNormal(r, id)
+		return
 	default:
 		f.ids = append(f.ids, id)
+		return
+	}
+	if refusal := (Refusal{Identifier: id, Violation: violation}); !slices.Contains(f.refused, refusal) {
+		f.refused = append(f.refused, refusal)
+	}
+}
+
+// addNormal adds an identifier of a type whose values are normalised.
+func (f *found) addNormal(r *rule, id event.Identifier) {
+	network := ""
+	if r.form == workspace.NormalizeMAC {
+		network = networkOn(f.event, r.declared.NetworkKey)
+	}
+	normal, violation := normalize(&r.declared, id.Value, network)
+	switch {
+	case violation != "":
+	case normal == "":
+		return
+	case len(normal) > event.MaxIdentifierBytes:
+		violation = ValueTooLong
+	case r.blocked(normal):
+		id.Value, violation = normal, ValueBlocked
+	default:
+		if id.Value = normal; !slices.Contains(f.ids, id) {
+			f.ids = append(f.ids, id)
+		}
 		return
 	}
 	if refusal := (Refusal{Identifier: id, Violation: violation}); !slices.Contains(f.refused, refusal) {
@@ -126,6 +159,7 @@ func typeName(name string) bool {
 type lookup struct {
 	collection, name string
 	path             string // of gjson, below traits or properties
+	context          string // of gjson, below context, in the place of path
 }
 
 // lookupsOf returns where the identifiers of a type with keys of its own are:
@@ -142,7 +176,7 @@ func lookupsOf(collection, name string, keys []string) []lookup {
 	}
 	var list []lookup
 	for _, s := range spelled {
-		list = append(list, lookup{collection, name, gjson.Escape(s)})
+		list = append(list, lookup{collection: collection, name: name, path: gjson.Escape(s)})
 	}
 	return list
 }
@@ -150,6 +184,12 @@ func lookupsOf(collection, name string, keys []string) []lookup {
 // in looks in traits, context.traits and properties. The traits of a group
 // call are the account's, not the person's.
 func (l lookup) in(e *event.Event, add func(event.Identifier)) {
+	if l.context != "" {
+		if v := gjson.Get(e.Context, l.context); v.Type == gjson.String {
+			add(event.Identifier{Collection: l.collection, Type: l.name, Value: v.Str})
+		}
+		return
+	}
 	traits := e.Traits
 	if e.Type == event.Group && l.collection == event.Users {
 		traits = ""

@@ -61,6 +61,7 @@ var standardTypes = []standardType{
 	{"ios.push_token", event.Users, true},
 	{"braze_id", event.Users, false},
 	{"cross_domain_id", event.Users, false},
+	{MACType, event.Users, false},
 }
 
 // standardCollection returns the collection of a standard type, and nothing
@@ -133,8 +134,10 @@ type rule struct {
 	collection string
 	name       string
 	limit      int
-	window     int64 // milliseconds; zero is without end
-	rank       int   // of declared types, 1 the highest; only where ranks were set by hand
+	window     int64  // milliseconds; zero is without end
+	validFor   int64  // likewise
+	form       string // in which values are compared; empty: as sent
+	rank       int    // of declared types, 1 the highest; only where ranks were set by hand
 	exact      map[string]bool
 	patterns   []*regexp.Regexp
 }
@@ -159,7 +162,13 @@ func compile(space *workspace.Space) (*rules, error) {
 		if !ok {
 			return nil, fmt.Errorf("identifier %s: window %q is not ever, weekly, monthly or annually", d.Type, d.Window)
 		}
-		r.window = window
+		r.window, r.form = window, formOf(&d)
+		if r.validFor, ok = windows[d.ValidFor]; !ok {
+			return nil, fmt.Errorf("identifier %s: validFor %q is not ever, weekly, monthly or annually", d.Type, d.ValidFor)
+		}
+		if r.validFor > 0 && (r.window == 0 || r.validFor < r.window) {
+			r.window = r.validFor // what is valid no more counts towards no limit
+		}
 		if len(d.Blocked) > 0 {
 			r.exact = make(map[string]bool, len(d.Blocked))
 			for _, v := range d.Blocked {
@@ -174,7 +183,12 @@ func compile(space *workspace.Space) (*rules, error) {
 			r.patterns = append(r.patterns, re)
 		}
 		rs.ranked = rs.ranked || d.Priority > 0
-		rs.lookups = append(rs.lookups, lookupsOf(r.collection, r.name, d.Keys)...)
+		keys := d.Keys
+		if len(keys) == 0 && d.Type == MACType {
+			keys = macKeys
+			rs.lookups = append(rs.lookups, lookup{collection: r.collection, name: r.name, context: "device.mac"})
+		}
+		rs.lookups = append(rs.lookups, lookupsOf(r.collection, r.name, keys)...)
 		rs.list = append(rs.list, r)
 		rs.index[typeKey{r.collection, r.name}] = r
 	}
@@ -282,6 +296,3 @@ func byDefault(a, b string) int {
 func counts(at, time, window int64) bool {
 	return window == 0 || (at > time-window && at <= time)
 }
-
-// normal returns an identifier in the form in which the graph holds it.
-func (rs *rules) normal(id event.Identifier) event.Identifier { return id }

@@ -29,6 +29,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata an
 // is a command or a comment; the indented lines below it are its answer.
 //
 //	rule TYPE [collection=C] [limit=N] [window=W] [priority=N] [keys=K,…] [blocked=V] [pattern=RE]
+//	     [normalize=FORM] [provider=yes] [region=R] [network=K] [valid=SPAN]
 //	apply                      puts the rules given since the last apply in force
 //	advance DURATION           moves the clock ("3d", "2h")
 //	CALL [TYPE=VALUE …] [time=DURATION]   sends an event with these identifiers; time is before now
@@ -177,6 +178,16 @@ func (s *interpreter) rule(text string) {
 			r.Keys = strings.Split(value, ",")
 		case "blocked":
 			r.Blocked = append(r.Blocked, value)
+		case "normalize":
+			r.Normalize = value
+		case "provider":
+			r.EmailProvider = value == "yes"
+		case "region":
+			r.Region = value
+		case "network":
+			r.NetworkKey = value
+		case "valid":
+			r.ValidFor = value
 		case "pattern":
 			r.BlockedPatterns = append(r.BlockedPatterns, value)
 		default:

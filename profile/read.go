@@ -242,7 +242,7 @@ func locate(r kv.Reader, t Target) (identity.Reader, *identity.Profile, error) {
 			return graph, nil, err
 		}
 	}
-	p, err := find(graph, t.Collection, t.ID)
+	p, err := find(graph, t.Space, t.Collection, t.ID)
 	return graph, p, err
 }
 
@@ -254,7 +254,7 @@ func within(graph identity.Reader, t Target) error {
 	if err != nil {
 		return denied
 	}
-	allowed, err := find(graph, t.Collection, t.Only)
+	allowed, err := find(graph, t.Space, t.Collection, t.Only)
 	if fault.Is(err, fault.NotFound) {
 		return denied
 	}
@@ -271,14 +271,14 @@ func within(graph identity.Reader, t Target) error {
 }
 
 // find returns the profile that id names in a collection.
-func find(graph identity.Reader, collection, text string) (*identity.Profile, error) {
+func find(graph identity.Reader, space *workspace.Space, collection, text string) (*identity.Profile, error) {
 	id, err := event.ParseProfileID(text)
 	if err != nil {
 		name, value, ok := strings.Cut(text, ":")
 		if !ok || name == "" || value == "" {
 			return nil, fault.Field("id", `%q names no profile: want type:value, as in user_id:u1, or use_…`, text)
 		}
-		if id, err = graph.Lookup(collection, name, value); err != nil {
+		if id, err = graph.Ask(space, collection, name, value); err != nil {
 			return nil, err
 		}
 	}

@@ -76,6 +76,13 @@ func (x *exporter) space(s *Space) *node {
 		o.setList("keys", textNodes(r.Keys).list)
 		o.setList("blocked", textNodes(r.Blocked).list)
 		o.setList("blockedPatterns", textNodes(r.BlockedPatterns).list)
+		o.setText("normalize", r.Normalize)
+		if r.EmailProvider {
+			o.set("emailProvider", flagNode(true))
+		}
+		o.setText("region", r.Region)
+		o.setText("networkKey", r.NetworkKey)
+		o.setText("validFor", r.ValidFor)
 		return o
 	}))
 	if s.SearchTraits != nil {

@@ -175,6 +175,8 @@ func (f *File) readSpace(o *object) {
 			Type: o.must("type"), Collection: o.textOr("collection", ""), Limit: o.numberOr("limit", 0),
 			Window: o.textOr("window", ""), Priority: o.numberOr("priority", 0), Keys: o.texts("keys"),
 			Blocked: o.texts("blocked"), BlockedPatterns: o.texts("blockedPatterns"),
+			Normalize: o.textOr("normalize", ""), EmailProvider: o.flagOr("emailProvider", false), Region: o.textOr("region", ""),
+			NetworkKey: o.textOr("networkKey", ""), ValidFor: o.textOr("validFor", ""),
 		})
 	})
 	if s.SearchTraits = o.texts("searchTraits"); s.SearchTraits == nil && o.field("searchTraits", isList) != nil {

@@ -19,6 +19,9 @@ spaces:
     identifiers:
       - {type: user_id, limit: 1, priority: 1}
       - {type: loyalty_id, limit: 2, window: annually, keys: [loyaltyId], blocked: ["0"], blockedPatterns: ["^[0-]*$"]}
+      - {type: email, normalize: email, emailProvider: true}
+      - {type: phone, keys: [phone], normalize: phone, region: DE}
+      - {type: mac, networkKey: wlanName, validFor: monthly}
     searchTraits: [email, loyaltyTier]
     filters:
       - {name: No heartbeats, description: of the locks, if: event = 'Heartbeat' and properties.level != "alarm"}

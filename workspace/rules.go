@@ -82,6 +82,39 @@ func (o *Options) checkRules(p *problems, at string, rules []Rule, before *Track
 	}
 }
 
+// checkNormalize checks in which form a rule has values compared.
+func checkNormalize(p *problems, place string, r *IdentifierRule) {
+	form := r.Normalize
+	if form == "" && r.Type == NormalizeMAC {
+		form = NormalizeMAC
+	}
+	switch form {
+	case "", NormalizeNone, NormalizeEmail, NormalizePhone, NormalizeMAC:
+	default:
+		p.add(place+".normalize", "%q is not a form: want none, email, phone or mac", r.Normalize)
+	}
+	if r.EmailProvider && form != NormalizeEmail {
+		p.add(place+".emailProvider", "is for e-mail addresses: set normalize to email too")
+	}
+	if r.Region != "" && form != NormalizePhone {
+		p.add(place+".region", "is for phone numbers: set normalize to phone too")
+	}
+	if r.Region != "" && !regionForm.MatchString(r.Region) {
+		p.add(place+".region", "%q is not a region: want two capital letters, as in DE", r.Region)
+	}
+	if r.NetworkKey != "" && form != NormalizeMAC {
+		p.add(place+".networkKey", "is for MAC addresses: set normalize to mac too")
+	}
+	if r.NetworkKey != "" {
+		named(p, place+".networkKey", r.NetworkKey, true)
+	}
+	switch r.ValidFor {
+	case "", "ever", "weekly", "monthly", "annually":
+	default:
+		p.add(place+".validFor", "%q is not a span: want ever, weekly, monthly or annually", r.ValidFor)
+	}
+}
+
 func checkIdentifiers(p *problems, at string, rules []IdentifierRule) {
 	if len(rules) > maxIdentifiers {
 		p.add(at, "%d rules; a space has at most %d", len(rules), maxIdentifiers)
@@ -117,6 +150,7 @@ func checkIdentifiers(p *problems, at string, rules []IdentifierRule) {
 		default:
 			p.add(place+".window", "%q is not a window: want ever, weekly, monthly or annually", r.Window)
 		}
+		checkNormalize(p, place, r)
 		if r.Priority < 0 {
 			p.add(place+".priority", "%d is negative: 1 is the highest", r.Priority)
 		}

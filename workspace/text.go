@@ -28,7 +28,7 @@ const (
 	maxFilters       = 200 // event filters of one space; Segment has 10 (sheet unify_engage_privacy §1.13)
 	maxFilter        = 5 << 10
 	maxPattern       = 1000
-	maxLimit         = 1000
+	maxLimit         = 1_000_000
 	maxSearchTraits  = 20
 )
 
@@ -36,6 +36,7 @@ var (
 	slugForm     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
 	writeKeyForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 	typeForm     = regexp.MustCompile(`^[a-z0-9_][a-z0-9_.$-]*$`)
+	regionForm   = regexp.MustCompile(`^[A-Z]{2}$`)
 	keyForm      = regexp.MustCompile(`^[\p{Ll}\p{Lo}\p{N}_]+$`)
 )
 

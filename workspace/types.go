@@ -73,7 +73,36 @@ type IdentifierRule struct {
 	// expressions (RE2) that are searched for in the value.
 	Blocked         []string `json:"blocked,omitempty"`
 	BlockedPatterns []string `json:"blockedPatterns,omitempty"`
+	// Normalize says in which form values are compared: NormalizeEmail,
+	// NormalizePhone, NormalizeMAC, or NormalizeNone, as sent. Empty means as
+	// sent, but for the type mac, for which it means NormalizeMAC.
+	Normalize string `json:"normalize,omitempty"`
+	// EmailProvider also folds the spellings that a mail provider delivers to
+	// one mailbox: dots at gmail.com, and what follows a plus at some. For
+	// NormalizeEmail.
+	EmailProvider bool `json:"emailProvider,omitempty"`
+	// Region is where phone numbers without a country code are from, as two
+	// letters, "DE". Empty: such numbers identify nobody. For NormalizePhone.
+	Region string `json:"region,omitempty"`
+	// NetworkKey is the trait or property under which the network's name is
+	// that a randomised MAC address belongs to, beside the places where it is
+	// looked for anyway. For NormalizeMAC.
+	NetworkKey string `json:"networkKey,omitempty"`
+	// ValidFor is how long an identifier counts from the event that attached
+	// it: "ever" (default), "weekly", "monthly" or "annually", as Window. After
+	// that an event with it belongs to whom the event's other identifiers say,
+	// and the identifier goes there. For NormalizeMAC it is for randomised
+	// addresses alone.
+	ValidFor string `json:"validFor,omitempty"`
 }
+
+// The values of IdentifierRule.Normalize.
+const (
+	NormalizeNone  = "none"
+	NormalizeEmail = "email" // without spaces around it, in lower case
+	NormalizePhone = "phone" // E.164: +4930123456
+	NormalizeMAC   = "mac"   // aa:bb:cc:dd:ee:ff, and the network's name before a randomised one
+)
 
 // Source is where events come from.
 type Source struct {

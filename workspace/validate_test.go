@@ -101,6 +101,21 @@ func TestCheck(t *testing.T) {
 		{"blocked pattern", func(d draft) {
 			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "email", BlockedPatterns: []string{"("}}}
 		}, "spaces.default.identifiers.0.blockedPatterns.0", "RE2", fault.Invalid},
+		{"form", func(d draft) {
+			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id"}, {Type: "email", Normalize: "lower"}}
+		}, "spaces.default.identifiers.1.normalize", "want none, email, phone or mac", fault.Invalid},
+		{"provider of what is no address", func(d draft) {
+			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id", EmailProvider: true}}
+		}, "spaces.default.identifiers.0.emailProvider", "set normalize to email", fault.Invalid},
+		{"region", func(d draft) {
+			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id"}, {Type: "phone", Normalize: "phone", Region: "Germany"}}
+		}, "spaces.default.identifiers.1.region", "as in DE", fault.Invalid},
+		{"network of what has none", func(d draft) {
+			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id", NetworkKey: "ssid"}}
+		}, "spaces.default.identifiers.0.networkKey", "set normalize to mac", fault.Invalid},
+		{"span", func(d draft) {
+			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id", ValidFor: "daily"}}
+		}, "spaces.default.identifiers.0.validFor", "not a span", fault.Invalid},
 		{"search trait twice", func(d draft) { d.Spaces[0].SearchTraits = []string{"email", "email"} }, "spaces.default.searchTraits.1", "twice", fault.Invalid},
 		{"search traits", func(d draft) { d.Spaces[0].SearchTraits = make([]string, 21) }, "spaces.default.searchTraits", "at most 20", fault.Invalid},
 	}

@@ -28,7 +28,7 @@ type rule struct {
 var (
 	byDefault = []string{"user_id", "email", "android.id", "android.idfa", "android.push_token", "anonymous_id", "ga_client_id",
 		"group_id", "ios.id", "ios.idfa", "ios.push_token"}
-	onDemand = []string{"cross_domain_id", "braze_id"}
+	onDemand = []string{"cross_domain_id", "braze_id", "mac"}
 )
 
 func collectionOf(name string) string {
