@@ -53,6 +53,7 @@ func New(cfg Config) *API {
 	a.traceRoutes()
 	a.overviewRoutes()
 	a.oauthRoutes()
+	a.importRoutes()
 	a.fileRoutes()
 	a.mux.HandleFunc(catchAll, a.unknown)
 

@@ -41,6 +41,7 @@ type Config struct {
 	Seen        Seen
 	Debugger    Debugger
 	Snippets    Snippets
+	Imports     Imports
 	Clock       clock.Clock
 	// Random makes request ids; crypto/rand.Reader outside of tests.
 	Random io.Reader

@@ -41,6 +41,8 @@ type Program struct {
 	Name string
 	// Terminal says that Stdout is a terminal.
 	Terminal bool
+	// Progress says that Stderr is one: a line there may be overwritten.
+	Progress bool
 }
 
 // commands is the command line as a whole.
@@ -52,6 +54,7 @@ type commands struct {
 	Trace    traceCommand    `cmd:"" help:"Say what became of a message, stage by stage and destination by destination."`
 	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
+	Import   importCommand   `cmd:"" help:"Make profiles of the rows of CSV files."`
 	Snippet  snippetCommand  `cmd:"" help:"Print what a web page needs to send events."`
 	OAuth    oauthCommand    `cmd:"" name:"oauth" help:"Keep the applications that get access tokens."`
 	Apply    applyCommand    `cmd:"" help:"Change the workspace into what a file says."`

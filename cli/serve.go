@@ -23,6 +23,8 @@ type serveCommand struct {
 	AdminToken string     `env:"KITH_ADMIN_TOKEN" placeholder:"TOKEN" help:"The administrator's token; better given as KITH_ADMIN_TOKEN. By default it is made at the first start and kept in DIR/admin-token."`
 	LogLevel   slog.Level `default:"info" help:"debug, info, warn or error."`
 
+	ImportDisk size `placeholder:"SIZE" help:"Disk space that the files of imports may have, 20GB by default. Above, uploads are refused."`
+
 	NoSampleValues bool `help:"Keep no sample values of properties and traits in the schema of sources."`
 
 	EgressAllow    string `group:"network" placeholder:"CIDR,…" help:"Networks that destinations may be reached in beside the public internet: 127.0.0.0/8."`
@@ -79,7 +81,7 @@ func (c *serveCommand) configure(cfg *server.Config) (err error) {
 	cfg.Data, cfg.Listen, cfg.PublicURL = c.Data, c.Listen, c.PublicURL
 	cfg.LedgerRetention = time.Duration(c.LedgerRetention)
 	cfg.StrictWriteKeys, cfg.AdminToken = c.StrictWriteKeys, c.AdminToken
-	cfg.NoSampleValues = c.NoSampleValues
+	cfg.NoSampleValues, cfg.ImportDisk = c.NoSampleValues, int64(c.ImportDisk)
 	for _, role := range c.Roles {
 		cfg.Roles = append(cfg.Roles, server.Role(role))
 	}

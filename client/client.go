@@ -136,6 +136,12 @@ func (c *Client) send(ctx context.Context, method, path string, allow auth, in a
 		request.Header.Set("Content-Type", "application/json")
 	}
 	allow(request)
+	return c.roundTrip(ctx, request)
+}
+
+// roundTrip sends a request and returns a 2xx answer, whose body the caller
+// closes.
+func (c *Client) roundTrip(ctx context.Context, request *http.Request) (*http.Response, error) {
 	response, err := c.http.Do(request)
 	if err != nil {
 		var inner *url.Error

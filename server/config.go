@@ -69,6 +69,7 @@ type Config struct {
 	// EgressAllow are networks that destinations may be reached in beside the
 	// public ones.
 	EgressAllow     []netip.Prefix
+	ImportDisk      int64  // bytes that the files of imports may have on disk; zero means 20 GiB
 	StrictWriteKeys bool   // answer 401 to an unknown write key
 	NoSampleValues  bool   // keep no values of properties in the schema of sources
 	AdminToken      string // empty: read from, or made in, the data directory; required without one

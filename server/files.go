@@ -14,4 +14,5 @@ const (
 	fileSecretKey  = secret.Name           // mode 0600
 	fileTLSDev     = certificate.LocalName // the local authority and its certificate; the keys have mode 0600
 	fileACME       = "acme"                // the accounts and certificates of ACME; mode 0600
+	fileImports    = "imports"             // files of imports: uploads until they are read, reports; mode 0600
 )

@@ -24,6 +24,7 @@ import (
 	"kith/delivery"
 	"kith/destination"
 	"kith/egress"
+	"kith/importer"
 	"kith/inspect"
 	"kith/job"
 	"kith/kv"
@@ -64,6 +65,7 @@ type Server struct {
 	row        *row
 	syncs      *activation.Syncs
 	jobs       *job.Jobs
+	imports    *importer.Importer
 	delivery   *delivery.Delivery
 	collector  *collect.Collector // nil without the collect role
 	cdn        *cdn.CDN
@@ -131,7 +133,6 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.egress = egress.New(s.cfg.EgressAllow, net.DefaultResolver)
 	s.row = s.newRow()
-	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, s.syncs.Kind())
 	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
 		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce,
 		Connectors: s.connectors.ForWorkspace(s.checkURL), CheckTrigger: checkTrigger, CheckFilter: checkFilter, CheckQuery: s.checkQuery, CheckRule: trackingplan.Check,
@@ -156,6 +157,11 @@ func (s *Server) open(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+	}
+	s.imports = s.newImporter()
+	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, s.syncs.Kind(), s.imports.Kind())
+	if err := s.imports.Open(ctx); err != nil {
+		return err
 	}
 	if err := s.openCDN(); err != nil {
 		return err
@@ -236,6 +242,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 	background := newCrew(s.failed)
 	background.run("rejected messages", s.rejections.Run)
+	background.run("files of imports", s.imports.Run)
 	if s.observer != nil {
 		background.run("schema and usage", s.observer.Run)
 	}
@@ -313,6 +320,9 @@ func (s *Server) Close() error {
 		s.egress.Close()
 	}
 	err := s.closeSpaces()
+	if s.imports != nil {
+		err = errors.Join(err, s.imports.Close())
+	}
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
 	}

@@ -40,6 +40,7 @@ func main() {
 		LookupEnv: os.LookupEnv,
 		Clock:     clock.System{},
 		Terminal:  terminal(os.Stdout),
+		Progress:  terminal(os.Stderr),
 	}.Run(ctx, os.Args[1:])
 	os.Exit(code)
 }
