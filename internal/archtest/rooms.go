@@ -32,6 +32,7 @@ var layerOf = map[string]layer{
 
 	"collect":  rooms,
 	"pipeline": rooms, "archive": rooms,
+	"revision": rooms,
 	"object": rooms, "trackingplan": rooms, "identity": rooms, "profile": rooms, "computation": rooms, "audience": rooms, "activation": rooms,
 	"delivery": rooms, "destination": rooms,
 	"inspect": rooms, "importer": rooms,
@@ -54,6 +55,11 @@ var (
 	back   = []string{"delivery", "destination", "warehouse"}
 	across = []string{"regulation", "inspect", "importer"}
 )
+
+// again are the rooms that lead the past through the row once more. They stand
+// behind the row and know its rooms, as they put together what those keep; but
+// for server nobody knows them.
+var again = []string{"revision"}
 
 // drivers are the folders behind a seam, which only those who put a server
 // together may name.
@@ -120,6 +126,10 @@ func refusedBetweenRooms(from, to string) string {
 	switch {
 	case from == "collect" && to == "delivery", from == "delivery" && to == "collect":
 		return "collect and delivery never meet"
+	case is(to, again):
+		return "nobody but server knows who leads the past through the row again"
+	case is(from, again) && !is(to, row) && !is(to, hall):
+		return "who leads the past through the row again knows the row and the hall"
 	case is(from, hall) && !is(to, hall):
 		return "the hall imports no room"
 	case is(from, front):
