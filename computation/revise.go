@@ -104,14 +104,17 @@ func CopyRegistry(from kv.Reader, to kv.Tx, space, epoch uint32) error {
 // store what stands still of them: their memberships of audiences that are
 // disabled, which nobody computes. become says what came of each of the
 // profiles before, the zero id for nothing.
-func (d Reader) CarryOver(from kv.Reader, to kv.Tx, space, epoch uint32, before []event.ProfileID, become func(event.ProfileID) event.ProfileID) error {
+func (d Reader) CarryOver(from kv.Reader, to kv.Tx, space, epoch uint32, before []event.ProfileID, become func(event.ProfileID) (event.ProfileID, error)) error {
 	g, err := d.engine.graph(from, place{space, epoch})
 	if err != nil {
 		return err
 	}
 	k := keys{space, epoch}
 	for _, old := range before {
-		now := become(old)
+		now, err := become(old)
+		if err != nil {
+			return err
+		}
 		value, err := from.Get(k.page(old))
 		if err != nil {
 			return err

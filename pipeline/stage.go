@@ -86,6 +86,9 @@ func (b *Batch) Emit(o Output) {
 	}
 }
 
+// Emitted returns what was emitted in the batch so far. It must not be changed.
+func (b *Batch) Emitted() []Output { return b.outputs }
+
 // outputBytes is what an output takes beside a message's body, about.
 const outputBytes = 128
 

@@ -189,6 +189,9 @@ func (r *Row) Config(s *workspace.Snapshot) {
 	}}}))
 }
 
+// Snapshots gives the snapshots that Config was given.
+func (r *Row) Snapshots() pipeline.Snapshots { return r.snapshots }
+
 // Order appends a command and waits until the loop has carried it out. It
 // returns the command's offset.
 func (r *Row) Order(c *event.Command) commitlog.Offset {

@@ -1,0 +1,466 @@
+package revision
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"kith/archive"
+	"kith/commitlog"
+	"kith/computation"
+	"kith/event"
+	"kith/fault"
+	"kith/identity"
+	"kith/kv"
+	"kith/pipeline"
+	"kith/profile"
+)
+
+// basis is the moment of the store that a scratch begins with.
+type basis struct {
+	set      *set
+	standing computation.Standing
+	at       pipeline.Position
+	finder   *identity.Finder                   // under the rules of that moment
+	before   map[commitlog.Offset]archive.Whose // whose the events of the set are
+	commands []*pipeline.Judged                 // that may concern the set, in order
+}
+
+// A scratch that is this many records behind the loop, or less, does the rest
+// within the swap. When it is more than maxBehind there, it is tried again.
+const (
+	closeBehind = 256
+	maxBehind   = 20_000
+)
+
+// workOut finds the set of a task and leads it through a scratch, to about
+// where the live loop is. The caller closes the scratch, also after an error.
+func (r *Reviser) workOut(ctx context.Context, w *task) (*scratch, error) {
+	b := &basis{}
+	err := r.cfg.DB.View(ctx, func(v kv.Reader) error { return r.gather(v, w, b) })
+	if err != nil {
+		return nil, err
+	}
+	configs, err := r.landmarks(ctx, w, b)
+	if err != nil {
+		return nil, err
+	}
+	records, err := r.records(ctx, w, b, configs)
+	if err != nil {
+		return nil, err
+	}
+	var s *scratch
+	err = r.cfg.DB.View(ctx, func(v kv.Reader) error {
+		s, err = r.newScratch(ctx, w, b, func(tx kv.Tx) error { return prepare(v, tx, w, b) })
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.give(records, b.before)
+	if err := s.lead(ctx, b.at, true); err != nil {
+		return s, err
+	}
+	for range maxAttempts {
+		near, err := r.follow(ctx, w, s)
+		if err != nil || near {
+			return s, err
+		}
+	}
+	return s, errAgain
+}
+
+// gather finds the set in one moment of the store.
+func (r *Reviser) gather(v kv.Reader, w *task, b *basis) (err error) {
+	if b.at, err = pipeline.ReadPosition(v, w.space, w.epoch); err != nil {
+		return err
+	}
+	if b.standing, err = r.cfg.Computation.Standing(v, w.space, w.epoch); err != nil {
+		return err
+	}
+	if !b.standing.Settled {
+		return errWaits
+	}
+	if b.finder, err = r.finder(v, w.space, b.at.Snapshot); err != nil {
+		return err
+	}
+	s := &set{
+		reader: v, graph: identity.NewReader(v, w.space, w.epoch), space: w.space, epoch: w.epoch, collection: w.collection,
+		limits: r.cfg.Limits, apart: map[event.Identifier]bool{}, members: map[event.ProfileID]bool{},
+		ids: map[event.Identifier]bool{}, events: map[commitlog.Offset]bool{}, full: map[event.Identifier]bool{},
+	}
+	b.set = s
+	standing, err := s.graph.Standing()
+	if err != nil {
+		return err
+	}
+	if w.thought != nil {
+		w.thought.Offset, w.thought.At = b.at.Next, b.at.At
+		standing = append(standing, *w.thought)
+	}
+	lifts := s.block(standing, b.finder, w)
+	for _, id := range w.ids {
+		if err := s.seed(b.finder.Normal(id), lifts); err != nil {
+			return err
+		}
+	}
+	for id := range w.met {
+		if err := s.seed(id, true); err != nil {
+			return err
+		}
+	}
+	s.reader, s.graph = nil, identity.Reader{} // the moment is over
+	offsets := s.offsets()
+	b.before, err = archive.WhoseAre(v, w.space, w.epoch, offsets)
+	return err
+}
+
+// block notes the values that commands in force block, and reports whether the
+// task's command is a lift.
+func (s *set) block(standing []identity.Standing, f *identity.Finder, w *task) (lifts bool) {
+	lifted := map[uint64]bool{}
+	for _, x := range standing {
+		if x.Command.Lift != nil {
+			lifted[x.Command.Lift.Offset] = true
+		}
+	}
+	for _, x := range standing {
+		if x.Command.Block != nil && !lifted[uint64(x.Offset)] {
+			s.apart[f.Normal(x.Command.Block.Identifier())] = true
+		}
+		if x.Offset == w.command && w.thought == nil || w.thought != nil && x.Offset == w.thought.Offset {
+			lifts = x.Command.Lift != nil
+		}
+	}
+	return lifts
+}
+
+func (r *Reviser) finder(v kv.Reader, space uint32, snapshot uint64) (*identity.Finder, error) {
+	if snapshot == 0 {
+		return identity.NewFinder(nil)
+	}
+	snap, err := r.cfg.Snapshots.At(v, snapshot)
+	if err != nil {
+		return nil, err
+	}
+	return identity.NewFinder(snap.SpaceByNumber(space))
+}
+
+// landmarks reads the commands that may concern the set, and returns where
+// configurations came into force.
+func (r *Reviser) landmarks(ctx context.Context, w *task, b *basis) (configs []commitlog.Offset, err error) {
+	list, err := r.cfg.Archive.Landmarks(ctx, w.space, b.at.Next)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range list {
+		if l.Kind == event.KindConfig {
+			configs = append(configs, l.Offset)
+			continue
+		}
+		j, err := r.judged(ctx, w.space, l.Offset)
+		if err != nil {
+			return nil, err
+		}
+		if j.Head.Kind != event.KindCommand {
+			continue // it was erased
+		}
+		c, err := event.ParseCommand(j.Processed())
+		if err != nil {
+			return nil, err
+		}
+		if c.Leave != nil || c.DeleteIdentifier != nil && c.DeleteIdentifier.Identifier.Identifier().Collection == w.collection {
+			b.commands = append(b.commands, j)
+		}
+	}
+	return configs, nil
+}
+
+// judged reads one record of the past.
+func (r *Reviser) judged(ctx context.Context, space uint32, at commitlog.Offset) (*pipeline.Judged, error) {
+	e, err := r.cfg.Archive.Event(ctx, space, at)
+	if err != nil {
+		return nil, err
+	}
+	return &pipeline.Judged{Offset: at, Head: e.Head, Raw: e.Body, Verdict: e.Verdict}, nil
+}
+
+// records returns the records of the set in their order: its events, the
+// commands, and of the configurations those that one of them is under, or that
+// brought on what is computed, and the last.
+func (r *Reviser) records(ctx context.Context, w *task, b *basis, configs []commitlog.Offset) (list []*pipeline.Judged, err error) {
+	var bytes int64
+	for _, at := range b.set.offsets() {
+		j, err := r.judged(ctx, w.space, at)
+		if err != nil {
+			return nil, err
+		}
+		if bytes += int64(len(j.Processed())); bytes > r.cfg.Limits.MaxBytes {
+			return nil, tooLarge{fmt.Sprintf("the events of the profiles that it may change are more than %d bytes", r.cfg.Limits.MaxBytes)}
+		}
+		list = append(list, j)
+	}
+	list = append(list, b.commands...)
+	slices.SortFunc(list, compareJudged)
+	var needed []*pipeline.Judged
+	next := 0 // in list
+	for i, at := range configs {
+		end := b.at.Next
+		if i+1 < len(configs) {
+			end = configs[i+1]
+		}
+		for next < len(list) && list[next].Offset < at {
+			next++
+		}
+		under := next < len(list) && list[next].Offset < end
+		if !under && i+1 < len(configs) && !slices.Contains(b.standing.Begins, at) {
+			continue
+		}
+		j, err := r.judged(ctx, w.space, at)
+		if err != nil {
+			return nil, err
+		}
+		needed = append(needed, j)
+	}
+	list = append(list, needed...)
+	slices.SortFunc(list, compareJudged)
+	return list, nil
+}
+
+func compareJudged(a, b *pipeline.Judged) int { return int(int64(a.Offset) - int64(b.Offset)) }
+
+// prepare writes what a scratch begins with.
+func prepare(v kv.Reader, tx kv.Tx, w *task, b *basis) error {
+	if err := identity.CopyRules(v, tx, w.space, w.epoch); err != nil {
+		return err
+	}
+	if w.thought != nil {
+		if err := identity.Preload(tx, w.space, w.epoch, []identity.Standing{*w.thought}); err != nil {
+			return err
+		}
+	}
+	if err := profile.CopyIndex(v, tx, w.space, w.epoch); err != nil {
+		return err
+	}
+	for _, j := range b.commands {
+		c, err := event.ParseCommand(j.Processed())
+		if err != nil {
+			return err
+		}
+		if c.Leave == nil {
+			continue
+		}
+		id := c.Leave.Account.Identifier()
+		if w.collection == event.Accounts {
+			id = c.Leave.User.Identifier()
+		}
+		if err := identity.CopyOwner(v, tx, w.space, w.epoch, b.finder.Normal(id)); err != nil {
+			return err
+		}
+	}
+	if w.collection == event.Accounts {
+		return nil // nothing is computed of accounts
+	}
+	return computation.CopyRegistry(v, tx, w.space, w.epoch)
+}
+
+// follow leads a scratch on to where the live loop is, and reports whether it
+// is near.
+func (r *Reviser) follow(ctx context.Context, w *task, s *scratch) (near bool, err error) {
+	err = r.cfg.DB.View(ctx, func(v kv.Reader) error {
+		to, err := pipeline.ReadPosition(v, w.space, w.epoch)
+		if err != nil {
+			return err
+		}
+		if near = to.Next-s.at.Next <= closeBehind; near {
+			return r.widen(v, w, s)
+		}
+		if to.Next > s.at.Next+maxBehind { // a moment of the store is to be short
+			return r.catchUp(ctx, v, w, s, pipeline.Position{Next: s.at.Next + maxBehind}, false)
+		}
+		return r.catchUp(ctx, v, w, s, to, true)
+	})
+	return near, err
+}
+
+// catchUp leads a scratch through what the loop has passed since, up to an
+// offset; whole says that it is the loop's position, which v sees.
+func (r *Reviser) catchUp(ctx context.Context, v kv.Reader, w *task, s *scratch, to pipeline.Position, whole bool) error {
+	var events, commands []*pipeline.Judged
+	var at []commitlog.Offset
+	for next := s.at.Next; next < to.Next; {
+		read, err := r.cfg.Archive.Follow(ctx, w.space, next, 1<<20, func(j *pipeline.Judged) error {
+			switch {
+			case j.Offset >= to.Next:
+			case j.Head.Kind == event.KindConfig:
+				return errAgain
+			case j.Head.Kind == event.KindCommand:
+				c, err := event.ParseCommand(j.Processed())
+				if err != nil {
+					return err
+				}
+				if c.DeleteIdentifier == nil {
+					return errAgain // it may change what the scratch began with
+				}
+				if c.DeleteIdentifier.Identifier.Identifier().Collection == w.collection {
+					commands = append(commands, j)
+				}
+			case j.Head.Kind == event.KindEvent && j.Verdict.Code == pipeline.Admitted:
+				events, at = append(events, j), append(at, j.Offset)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if read == next {
+			return fault.New(fault.Internal, "the archive ends at %d, before the position %d of the loop", read, to.Next)
+		}
+		next = read
+	}
+	whose, err := archive.WhoseAre(v, w.space, w.epoch, at)
+	if err != nil {
+		return err
+	}
+	mine := commands
+	for _, j := range events {
+		ours, err := s.concerns(v, w, j, whose[j.Offset])
+		if err != nil {
+			return err
+		}
+		if !ours {
+			continue
+		}
+		mine = append(mine, j)
+		s.basis.before[j.Offset] = whose[j.Offset]
+		s.basis.set.events[j.Offset] = true
+	}
+	if len(s.basis.set.events) > r.cfg.Limits.MaxEvents {
+		return tooLarge{fmt.Sprintf("the profiles that it may change have more than %d events", r.cfg.Limits.MaxEvents)}
+	}
+	slices.SortFunc(mine, compareJudged)
+	s.give(mine, whose)
+	return s.lead(ctx, to, whole)
+}
+
+// concerns reports whether an event that came meanwhile is of the set. It fails
+// with errAgain when it makes the set a larger one.
+func (s *scratch) concerns(v kv.Reader, w *task, j *pipeline.Judged, whose archive.Whose) (bool, error) {
+	e, err := event.ParseTrusted(j.Processed())
+	if err != nil {
+		return false, err
+	}
+	standard := j.Head.IDs
+	if j.Verdict.Body != nil {
+		standard = event.StandardIdentifiers(e)
+	}
+	owner := whose.Profile
+	if w.collection == event.Accounts {
+		owner = whose.Account
+	}
+	set := s.basis.set
+	ours := set.members[owner]
+	var carried []event.Identifier
+	for _, id := range s.basis.finder.Find(standard, e) {
+		if id.Collection == w.collection && !set.apart[id] {
+			carried = append(carried, id)
+			ours = ours || set.ids[id]
+		}
+	}
+	if !ours {
+		return false, nil
+	}
+	graph := identity.NewReader(v, w.space, w.epoch)
+	for _, id := range carried {
+		owner, err := graph.Lookup(id.Collection, id.Type, id.Value)
+		if err != nil {
+			return false, err
+		}
+		if !owner.IsZero() && !set.members[owner] {
+			return false, errAgain
+		}
+		set.ids[id] = true
+	}
+	return true, nil
+}
+
+// widen looks whether what has come out concerns others than those in the set:
+// those who met an identifier that somebody else has now, or that stands beside
+// others now. It fails with errAgain when it does.
+func (r *Reviser) widen(v kv.Reader, w *task, s *scratch) error {
+	again := false
+	err := s.db.View(s.run, func(n kv.Reader) error {
+		now, before := identity.NewReader(n, w.space, w.epoch), identity.NewReader(v, w.space, w.epoch)
+		same := map[event.ProfileID]bool{} // profiles that have come out as they were
+		for id := range s.basis.set.ids {
+			if s.basis.set.apart[id] || w.met[id] {
+				continue
+			}
+			a, err := before.Lookup(id.Collection, id.Type, id.Value)
+			if err != nil {
+				return err
+			}
+			b, err := now.Lookup(id.Collection, id.Type, id.Value)
+			if err != nil {
+				return err
+			}
+			if !a.IsZero() && !s.basis.set.members[a] {
+				w.met[id], again = true, true // it was owned by others all along
+				continue
+			}
+			if a == b {
+				unchanged, known := same[a]
+				if !known && !a.IsZero() {
+					if unchanged, err = alike(before, now, a); err != nil {
+						return err
+					}
+					same[a] = unchanged
+				}
+				if unchanged || a.IsZero() {
+					continue
+				}
+			}
+			others, err := s.basis.set.lacks(before, id)
+			if err != nil {
+				return err
+			}
+			if others {
+				w.met[id], again = true, true
+			}
+		}
+		return nil
+	})
+	if err == nil && again {
+		return errAgain
+	}
+	return err
+}
+
+// alike reports whether a profile stands in two graphs alike.
+func alike(a, b identity.Reader, id event.ProfileID) (bool, error) {
+	p, err := a.Frozen(id)
+	if err != nil {
+		return false, err
+	}
+	q, err := b.Frozen(id)
+	return reflect.DeepEqual(p, q), err
+}
+
+// lacks reports whether somebody who met an identifier is not in the set.
+func (s *set) lacks(graph identity.Reader, id event.Identifier) (bool, error) {
+	profiles, nobodys, err := graph.Sightings(id)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range profiles {
+		root, err := graph.Resolve(p)
+		if err != nil {
+			return false, err
+		}
+		if !s.members[root] {
+			return true, nil
+		}
+	}
+	return slices.ContainsFunc(nobodys, func(at commitlog.Offset) bool { return !s.events[at] }), nil
+}
