@@ -3,6 +3,7 @@ package importer
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -52,19 +53,18 @@ func plan(headers []string, o *Options, rules []workspace.IdentifierRule) (colum
 	for i, header := range headers {
 		columns = append(columns, p.column(i, header))
 	}
-	for header := range p.unused {
+	for _, header := range slices.Sorted(maps.Keys(p.unused)) {
 		p.wrong("mapping."+header, "the file has no such column; it has: %s", list(headers))
 	}
 	if len(p.problems) == 0 {
 		p.needsIdentifier(columns)
 	}
 	if p.trimmed > 0 {
-		p.notes = append(p.notes, fmt.Sprintf("spaces around the names of %d columns were left out", p.trimmed))
+		p.notes = append(p.notes, fmt.Sprintf("spaces around names of columns were left out (of %d)", p.trimmed))
 	}
 	if p.ours > 0 {
 		p.notes = append(p.notes, fmt.Sprintf("%d columns of an error report are ignored", p.ours))
 	}
-	slices.SortFunc(p.problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return columns, p.notes, errors.Join(p.problems...)
 }
 
