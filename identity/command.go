@@ -1,8 +1,6 @@
 package identity
 
 import (
-	"slices"
-
 	"kith/event"
 	"kith/kv"
 	"kith/pipeline"
@@ -40,8 +38,10 @@ func (p *pass) remove(r *pipeline.Record, res *Resolution, id event.Identifier) 
 	if before == nil {
 		return errStored
 	}
-	next := &node{Profile: before.Profile}
-	next.Identifiers = slices.DeleteFunc(slices.Clone(before.Identifiers), func(x Identified) bool { return x.Identifier == id })
+	next, err := before.without(id)
+	if err != nil {
+		return err
+	}
 	p.own(id, event.ProfileID{})
 	p.put(next)
 	if id.Collection == event.Accounts {
@@ -110,7 +110,11 @@ func (p *pass) memberships(user, account event.ProfileID) ([][2]event.ProfileID,
 		}
 		return err
 	}
-	for _, of := range n.Family() {
+	whole, err := n.profile()
+	if err != nil {
+		return nil, err
+	}
+	for _, of := range whole.Family() {
 		stem := p.read.keys.members(of)
 		for pair, err := range p.batch.Tx.Scan(kv.Prefix(stem)) {
 			if err != nil {

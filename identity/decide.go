@@ -164,8 +164,8 @@ type union struct {
 	owners []*node
 	news   []event.Identifier
 	stale  []candidate // of news, those that leave a profile
-	size   int    // identifiers in all
-	sides  []side // on which it stands
+	size   int         // identifiers in all
+	sides  []side      // on which it stands
 }
 
 // unite decides which identifiers the event uses: from the highest rank down,
@@ -189,16 +189,19 @@ func (p *pass) unite(r *pipeline.Record, rs *rules, res *Resolution, candidates 
 	for _, c := range candidates {
 		var refusal Refusal
 		if c.owner.IsZero() {
-			refusal = u.addNew(c.id)
+			refusal, err = u.addNew(c.id)
 		} else {
-			owner, err := p.newest(c.owner)
-			if err != nil {
-				return nil, err
+			owner, err2 := p.newest(c.owner)
+			if err2 != nil {
+				return nil, err2
 			}
 			if owner == nil {
 				return nil, errStored
 			}
-			refusal = u.addOwner(owner)
+			refusal, err = u.addOwner(owner)
+		}
+		if err != nil {
+			return nil, err
 		}
 		if refusal.Violation != "" {
 			refusal.Identifier, refusal.Owner = c.id, c.owner
@@ -214,89 +217,122 @@ func (p *pass) unite(r *pipeline.Record, rs *rules, res *Resolution, candidates 
 }
 
 // addNew adds an identifier that is nobody's, or says what stands against it.
-func (u *union) addNew(id event.Identifier) (against Refusal) {
+func (u *union) addNew(id event.Identifier) (against Refusal, err error) {
 	var sides []side
 	if u.orders != nil {
 		sides = u.orders.sides[id]
 		if by, apart := u.orders.between(u.sides, sides); apart {
-			return separatedBy(by)
+			return separatedBy(by), nil
 		}
 	}
 	limit, window := u.rules.limit(id.Collection, id.Type)
-	if u.count(id.Type, window)+1 > limit {
-		return beyond(id.Type, limit, window)
+	n, err := u.count(id.Type, window)
+	if err != nil {
+		return against, err
+	}
+	if n+1 > limit {
+		return beyond(id.Type, limit, window), nil
 	}
 	if u.size+1 > MaxIdentifiers {
-		return Refusal{Violation: TooManyIdentifiers}
+		return Refusal{Violation: TooManyIdentifiers}, nil
 	}
 	u.news = append(u.news, id)
 	u.sides = append(u.sides, sides...)
 	u.size++
-	return against
+	return against, nil
 }
 
 // addOwner adds a profile with all its identifiers, or says what stands
 // against it: a command, or the highest type whose limit does. What is beyond
 // a limit in one profile alone is no reason, since nothing is added to it.
-func (u *union) addOwner(owner *node) (against Refusal) {
+func (u *union) addOwner(owner *node) (against Refusal, err error) {
 	if slices.Contains(u.owners, owner) {
-		return against
+		return against, nil
 	}
 	var sides []side
 	if u.orders != nil {
-		sides = u.orders.sidesOf(owner)
+		if sides, err = u.orders.sidesOf(owner); err != nil {
+			return against, err
+		}
 		if by, apart := u.orders.between(u.sides, sides); apart {
-			return separatedBy(by)
+			return separatedBy(by), nil
 		}
 	}
 	if u.size > 0 {
-		against = u.conflict(owner)
+		if against, err = u.conflict(owner); err != nil || against.Violation != "" {
+			return against, err
+		}
+		if u.size+owner.ids.len() > MaxIdentifiers || !u.movable(owner) {
+			return Refusal{Violation: TooManyIdentifiers}, nil
+		}
 	}
-	if against.Violation == "" && u.size > 0 && u.size+len(owner.Identifiers) > MaxIdentifiers {
-		against.Violation = TooManyIdentifiers
+	u.owners = append(u.owners, owner)
+	u.sides = append(u.sides, sides...)
+	u.size += owner.ids.len()
+	return against, nil
+}
+
+// movable reports whether a transaction has room for a merge with one more
+// profile: it writes the identifiers of all but the oldest anew.
+func (u *union) movable(owner *node) bool {
+	if len(u.owners) == 0 {
+		return true
 	}
-	if against.Violation == "" {
-		u.owners = append(u.owners, owner)
-		u.sides = append(u.sides, sides...)
-		u.size += len(owner.Identifiers)
+	total, oldest := owner.size(), owner
+	for _, o := range u.owners {
+		total += o.size()
+		if o.created.Offset < oldest.created.Offset {
+			oldest = o
+		}
 	}
-	return against
+	return total-oldest.size() <= maxMoved
 }
 
 // conflict says which limit stands against adding a profile to others.
-func (u *union) conflict(owner *node) (against Refusal) {
+func (u *union) conflict(owner *node) (against Refusal, err error) {
 	var checked [8]string
 	names := checked[:0]
-	for i := range owner.Identifiers {
-		name := owner.Identifiers[i].Type
-		if slices.Contains(names, name) {
+	owner.types(func(name string) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	})
+	for _, name := range names {
+		if worst := against.Against.Type; worst != "" && u.rules.compare(owner.collection, name, owner.collection, worst) > 0 {
 			continue
 		}
-		names = append(names, name)
-		if worst := against.Against.Type; worst != "" && u.rules.compare(owner.Collection, name, owner.Collection, worst) > 0 {
-			continue
+		limit, window := u.rules.limit(owner.collection, name)
+		mine, err := owner.count(name, u.time, window)
+		if err != nil {
+			return against, err
 		}
-		limit, window := u.rules.limit(owner.Collection, name)
-		mine, others := owner.count(name, u.time, window), u.count(name, window)
+		others, err := u.count(name, window)
+		if err != nil {
+			return against, err
+		}
 		if mine > 0 && others > 0 && mine+others > limit {
 			against = beyond(name, limit, window)
 		}
 	}
-	return against
+	return against, nil
 }
 
 // count returns how many identifiers of a type the profile would hold so far.
-func (u *union) count(name string, window int64) int {
-	n := 0
+func (u *union) count(name string, window int64) (int, error) {
+	total := 0
 	for _, o := range u.owners {
-		n += o.count(name, u.time, window)
+		n, err := o.count(name, u.time, window)
+		if err != nil {
+			return 0, err
+		}
+		total += n
 	}
 	for _, id := range u.news {
 		if id.Type == name {
-			n++
+			total++
 		}
 	}
-	return n
+	return total, nil
 }
 
 // beyond is the refusal of what would exceed a type's limit.
@@ -316,58 +352,73 @@ func separatedBy(command commitlog.Offset) Refusal {
 // apply makes the union one profile and returns its id.
 func (p *pass) apply(r *pipeline.Record, res *Resolution, u *union) (event.ProfileID, error) {
 	if len(u.owners) == 1 && len(u.news) == 0 {
-		return u.owners[0].ID, nil // what was refused is all that was odd
+		return u.owners[0].id, nil // what was refused is all that was odd
 	}
 	cause := Cause{Offset: r.Offset, At: r.At, Time: r.Time, MessageID: r.MessageID, SourceID: r.Head.Source}
-	next := &node{}
+	next := &node{id: event.UserProfile(r.ID), created: cause}
+	identifiers, merged := 0, 0
 	if len(u.owners) == 0 {
-		next.Profile = Profile{ID: event.UserProfile(r.ID), Collection: u.news[0].Collection, Created: cause}
-		if next.Collection == event.Accounts {
-			next.ID = event.AccountProfile(r.ID)
+		next.collection = u.news[0].Collection
+		if next.collection == event.Accounts {
+			next.id = event.AccountProfile(r.ID)
 			res.AccountCreated = true
 		} else {
 			res.Created = true
 		}
 	} else {
 		// The profile created first survives.
-		slices.SortFunc(u.owners, func(a, b *node) int { return cmp.Compare(a.Created.Offset, b.Created.Offset) })
-		// Its lists are only ever appended to, and only by its newest version,
-		// so that older versions keep theirs.
-		next.Profile = u.owners[0].Profile
+		slices.SortFunc(u.owners, func(a, b *node) int { return cmp.Compare(a.created.Offset, b.created.Offset) })
+		next = u.owners[0].next()
+		identifiers, merged = next.ids.len(), next.merged.len()
 		for _, child := range u.owners[1:] {
-			p.merge(r, res, u, next, child)
+			if err := p.merge(r, res, u, next, child); err != nil {
+				return next.id, err
+			}
 		}
 	}
 	for _, c := range u.stale {
 		if err := p.expire(r, c, next); err != nil {
-			return next.ID, err
+			return next.id, err
 		}
 	}
 	for _, id := range u.news {
-		next.Identifiers = append(next.Identifiers, Identified{
+		next.ids.tail = append(next.ids.tail, Identified{
 			Identifier: id, At: cause.Time, Offset: cause.Offset, MessageID: cause.MessageID, SourceID: cause.SourceID,
 		})
-		p.own(id, next.ID)
+		p.own(id, next.id)
+	}
+	if u.orders != nil {
+		next.sides, next.sidesIn = u.sides, u.orders
 	}
 	res.Attached = append(res.Attached, u.news...)
 	p.put(next)
-	return next.ID, nil
+	res.grown = append(res.grown, growth{next, identifiers, merged})
+	return next.id, nil
 }
 
 // merge makes child a part of the survivor.
-func (p *pass) merge(r *pipeline.Record, res *Resolution, u *union, survivor, child *node) {
-	survivor.Identifiers = append(survivor.Identifiers, child.Identifiers...)
-	survivor.Merged = append(append(survivor.Merged, child.ID), child.Merged...)
-	for _, x := range child.Identifiers {
-		p.own(x.Identifier, survivor.ID)
+func (p *pass) merge(r *pipeline.Record, res *Resolution, u *union, survivor, child *node) error {
+	ids, err := child.ids.all()
+	if err != nil {
+		return err
 	}
-	l := &Link{Child: child.ID, Parent: survivor.ID, Record: r.ID, Offset: r.Offset, At: r.At, Via: u.kept}
+	merged, err := child.merged.all()
+	if err != nil {
+		return err
+	}
+	survivor.ids.tail = append(survivor.ids.tail, ids...)
+	survivor.merged.tail = append(append(survivor.merged.tail, child.id), merged...)
+	for i := range ids {
+		p.own(ids[i].Identifier, survivor.id)
+	}
+	l := &Link{Child: child.id, Parent: survivor.id, Record: r.ID, Offset: r.Offset, At: r.At, Via: u.kept}
 	if r.Snapshot != nil {
 		l.Snapshot = r.Snapshot.Number
 	}
-	p.links[child.ID] = link{l, p.seq}
-	p.joined = append(p.joined, child.ID)
-	res.Merged = append(res.Merged, Merge{From: child.ID, Into: survivor.ID})
+	p.links[child.id] = link{l, p.seq}
+	p.joined = append(p.joined, child.id)
+	res.Merged = append(res.Merged, Merge{From: child.id, Into: survivor.id})
+	return nil
 }
 
 // join makes the event's person a user of its account, if that is new.
@@ -411,7 +462,7 @@ func (p *pass) linkedBefore(res *Resolution) (bool, error) {
 		return false, err
 	}
 	account, err := p.newest(res.Account)
-	if err != nil || user == nil || account == nil || len(user.Merged)+len(account.Merged) == 0 {
+	if err != nil || user == nil || account == nil || user.merged.len()+account.merged.len() == 0 {
 		return false, err
 	}
 	pairs, err := p.memberships(res.Profile, res.Account)
@@ -447,6 +498,9 @@ func (p *pass) tell(r *pipeline.Record, res *Resolution) {
 	}
 	for _, f := range res.Refused {
 		emit(whose(f.Identifier), pipeline.Change{Kind: pipeline.IdentifierRefused, Subject: f.Type + ":" + f.Value, Detail: f.Violation})
+	}
+	for _, g := range res.grown {
+		p.warn(r, g)
 	}
 	if res.Linked {
 		emit(res.Profile, pipeline.Change{Kind: pipeline.AccountJoined, Other: res.Account})

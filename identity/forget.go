@@ -27,7 +27,11 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 		return nil, err
 	}
 	if p != nil {
-		held = append(held, k.graph(profile))
+		graph, err := read.graphKeys(profile)
+		if err != nil {
+			return nil, err
+		}
+		held = append(held, graph...)
 		for i := range p.Identifiers {
 			id := p.Identifiers[i].Identifier
 			owner, err := read.owner(id)

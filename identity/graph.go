@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"slices"
+
 	"kith/commitlog"
 	"kith/event"
 	"kith/kv"
@@ -42,85 +44,338 @@ func (p *Profile) Family() []event.ProfileID {
 	return append([]event.ProfileID{p.ID}, p.Merged...)
 }
 
+// node is one version of a profile within a batch, or a profile as it is
+// stored, with its long lists in pages.
+type node struct {
+	id         event.ProfileID
+	collection string
+	created    Cause
+	ids        list[Identified]
+	spans      [][]span // of the stored pages of ids
+	bytes      int      // of identifiers on the stored pages
+	merged     list[event.ProfileID]
+
+	seq     int   // of the record that made it; zero as it was stored
+	before  *node // the version before, within this batch
+	written bool  // is in pass.changed
+
+	sides   []side   // on which it stands
+	sidesIn *orders  // under these standing commands; nil when sides are not known
+	made    *Profile // what profile returns
+}
+
+// next returns a version to come.
+func (n *node) next() *node {
+	return &node{id: n.id, collection: n.collection, created: n.created, ids: n.ids, spans: n.spans, bytes: n.bytes, merged: n.merged}
+}
+
+// without returns a version to come that has not an identifier.
+func (n *node) without(id event.Identifier) (*node, error) {
+	next := n.next()
+	var err error
+	next.ids, err = n.ids.without(func(x Identified) bool { return x.Identifier == id })
+	next.spans, next.bytes = nil, 0
+	return next, err
+}
+
+// profile returns the whole profile, which must not be changed.
+func (n *node) profile() (*Profile, error) {
+	if n.made != nil {
+		return n.made, nil
+	}
+	p := &Profile{ID: n.id, Collection: n.collection, Created: n.created}
+	var err error
+	if p.Identifiers, err = n.ids.all(); err != nil {
+		return nil, err
+	}
+	if p.Merged, err = n.merged.all(); err != nil {
+		return nil, err
+	}
+	n.made = p
+	return p, nil
+}
+
+// types calls fn with the types of the profile's identifiers, some of them
+// more than once.
+func (n *node) types(fn func(name string)) {
+	for _, page := range n.spans {
+		for i := range page {
+			fn(page[i].name)
+		}
+	}
+	for i := range n.ids.tail {
+		fn(n.ids.tail[i].Type)
+	}
+}
+
+// find returns an identifier of the profile.
+func (n *node) find(id event.Identifier) (x Identified, found bool, err error) {
+	in := func(list []Identified) bool {
+		for i := range list {
+			if list[i].Identifier == id {
+				x, found = list[i], true
+			}
+		}
+		return found
+	}
+	if in(n.ids.tail) {
+		return x, found, nil
+	}
+	for i, spans := range n.spans {
+		for j := range spans {
+			if spans[j].name != id.Type {
+				continue
+			}
+			page, err := n.ids.page(i)
+			if err != nil || in(page) {
+				return x, found, err
+			}
+		}
+	}
+	return x, found, nil
+}
+
 // count returns how many identifiers of a type count towards a limit with
-// that window, for an event of that time.
-func (p *Profile) count(name string, time, window int64) int {
+// that window, for an event of that time. Only pages that the window cuts are
+// read.
+func (n *node) count(name string, time, window int64) (int, error) {
+	total := 0
+	for i, spans := range n.spans {
+		for j := range spans {
+			s := &spans[j]
+			switch {
+			case s.name != name, window > 0 && (s.to <= time-window || s.from > time):
+			case window == 0, s.from > time-window && s.to <= time:
+				total += s.count
+			default:
+				page, err := n.ids.page(i)
+				if err != nil {
+					return 0, err
+				}
+				total += countIn(page, name, time, window)
+			}
+		}
+	}
+	return total + countIn(n.ids.tail, name, time, window), nil
+}
+
+func countIn(ids []Identified, name string, time, window int64) int {
 	n := 0
-	for i := range p.Identifiers {
-		if p.Identifiers[i].Type == name && counts(p.Identifiers[i].At, time, window) {
+	for i := range ids {
+		if ids[i].Type == name && counts(ids[i].At, time, window) {
 			n++
 		}
 	}
 	return n
 }
 
-// encodeGraph writes a profile without its id, which is in the key: the
-// creating record, then the other records that attached identifiers, each
-// once, the identifiers with the number of their record, and the merged.
-func encodeGraph(p *Profile) kv.Value {
-	causes := []Cause{p.Created}
-	numbers := make([]int, len(p.Identifiers))
-	for i := range p.Identifiers {
-		x := &p.Identifiers[i]
+// size returns about how many bytes the profile's identifiers take.
+func (n *node) size() int {
+	total := n.bytes
+	for i := range n.ids.tail {
+		total += bytesOf(&n.ids.tail[i])
+	}
+	return total
+}
+
+func bytesOf(x *Identified) int { return len(x.Type) + len(x.Value) + 40 }
+
+// write writes the profile: its head, and the pages that have filled.
+func (n *node) write(tx kv.Tx, k keys) error {
+	pages, rest, err := n.ids.write(tx, func(page int) kv.Key { return k.page(n.id, page) }, encodeIdentifierPage)
+	if err != nil {
+		return err
+	}
+	head := &node{id: n.id, collection: n.collection, created: n.created, bytes: n.bytes}
+	head.spans = n.spans[:len(n.spans):len(n.spans)]
+	for full := n.ids.tail[:len(n.ids.tail)-len(rest)]; len(full) > 0; full = full[pageItems:] {
+		head.spans = append(head.spans, spansOf(full[:pageItems]))
+		for i := range full[:pageItems] {
+			head.bytes += bytesOf(&full[i])
+		}
+	}
+	head.ids = list[Identified]{front: &front[Identified]{pages: make([][]Identified, pages)}, tail: rest}
+	mergedPages, mergedRest, err := n.merged.write(tx, func(page int) kv.Key { return k.mergedPage(n.id, page) }, encodeMergedPage)
+	if err != nil {
+		return err
+	}
+	head.merged = list[event.ProfileID]{front: &front[event.ProfileID]{pages: make([][]event.ProfileID, mergedPages)}, tail: mergedRest}
+	return tx.Set(k.graph(n.id), encodeGraph(head))
+}
+
+// encodeGraph writes the head of a profile, without its id, which is in the
+// key: the creating record, what is on the pages, and the tails of the lists.
+func encodeGraph(n *node) kv.Value {
+	c := &n.created
+	v := make(kv.Value, 0, 128+64*len(n.ids.tail)+16*len(n.merged.tail)+16*len(n.spans))
+	v = v.Byte(graphFormat).Byte(collectionByte(n.collection))
+	v = v.Uvarint(uint64(c.Offset)).Varint(c.At).Varint(c.Time).String(c.MessageID).String(c.SourceID)
+	v = appendSpans(v, n.spans).Uvarint(uint64(n.bytes))
+	v = appendIdentified(v, n.ids.tail)
+	v = v.Uvarint(uint64(n.merged.stored()))
+	return appendMerged(v, n.merged.tail)
+}
+
+// appendSpans writes the names of types once, and then each page's types.
+func appendSpans(v kv.Value, pages [][]span) kv.Value {
+	var names []string
+	number := func(name string) uint64 {
+		i := slices.Index(names, name)
+		if i < 0 {
+			i, names = len(names), append(names, name)
+		}
+		return uint64(i)
+	}
+	var body kv.Value
+	for _, spans := range pages {
+		body = body.Uvarint(uint64(len(spans)))
+		for _, s := range spans {
+			body = body.Uvarint(number(s.name)).Uvarint(uint64(s.count)).Varint(s.from).Varint(s.to - s.from)
+		}
+	}
+	v = v.Uvarint(uint64(len(names)))
+	for _, name := range names {
+		v = v.String(name)
+	}
+	return v.Uvarint(uint64(len(pages))).Fixed(body)
+}
+
+func readSpans(f *kv.Fields, limit int) [][]span {
+	names := make([]string, f.Count(limit))
+	for i := range names {
+		names[i] = f.String()
+	}
+	pages := make([][]span, f.Count(limit))
+	for i := range pages {
+		spans := make([]span, f.Count(len(names)))
+		for j := range spans {
+			n := f.Count(len(names) - 1)
+			s := span{count: f.Count(pageItems), from: f.Varint()}
+			s.to = s.from + f.Varint()
+			if n < len(names) {
+				s.name = names[n]
+			}
+			spans[j] = s
+		}
+		pages[i] = spans
+	}
+	return pages
+}
+
+// appendIdentified writes the records that attached identifiers, each once,
+// and then the identifiers with the number of their record.
+func appendIdentified(v kv.Value, ids []Identified) kv.Value {
+	var causes []*Identified
+	numbers := make([]int, len(ids))
+	for i := range ids {
+		x := &ids[i]
 		n := len(causes) - 1
 		for n >= 0 && causes[n].Offset != x.Offset {
 			n--
 		}
 		if n < 0 {
 			n = len(causes)
-			causes = append(causes, Cause{Offset: x.Offset, Time: x.At, MessageID: x.MessageID, SourceID: x.SourceID})
+			causes = append(causes, x)
 		}
 		numbers[i] = n
 	}
-	v := make(kv.Value, 0, 64+64*len(causes)+48*len(p.Identifiers)+16*len(p.Merged))
-	v = v.Byte(graphFormat).Byte(collectionByte(p.Collection)).Varint(p.Created.At).Uvarint(uint64(len(causes)))
+	v = v.Uvarint(uint64(len(causes)))
 	for _, c := range causes {
-		v = v.Uvarint(uint64(c.Offset)).Varint(c.Time).String(c.MessageID).String(c.SourceID)
+		v = v.Uvarint(uint64(c.Offset)).Varint(c.At).String(c.MessageID).String(c.SourceID)
 	}
-	v = v.Uvarint(uint64(len(p.Identifiers)))
-	for i, x := range p.Identifiers {
-		v = v.String(x.Type).String(x.Value).Uvarint(uint64(numbers[i]))
+	v = v.Uvarint(uint64(len(ids)))
+	for i := range ids {
+		v = v.String(ids[i].Type).String(ids[i].Value).Uvarint(uint64(numbers[i]))
 	}
-	v = v.Uvarint(uint64(len(p.Merged)))
-	for _, m := range p.Merged {
+	return v
+}
+
+func readIdentified(f *kv.Fields, collection string, limit int) []Identified {
+	causes := make([]Cause, f.Count(limit))
+	for i := range causes {
+		causes[i] = Cause{Offset: commitlog.Offset(f.Uvarint()), Time: f.Varint(), MessageID: f.String(), SourceID: f.String()}
+	}
+	ids := make([]Identified, f.Count(limit))
+	if len(ids) > 0 && len(causes) == 0 {
+		f.Fail()
+		return nil
+	}
+	for i := range ids {
+		x := Identified{Identifier: event.Identifier{Collection: collection, Type: f.String(), Value: f.String()}}
+		c := &causes[f.Count(len(causes)-1)]
+		x.At, x.Offset, x.MessageID, x.SourceID = c.Time, c.Offset, c.MessageID, c.SourceID
+		ids[i] = x
+	}
+	return ids
+}
+
+func appendMerged(v kv.Value, merged []event.ProfileID) kv.Value {
+	v = v.Uvarint(uint64(len(merged)))
+	for _, m := range merged {
 		v = v.Fixed(m[:])
 	}
 	return v
 }
 
-func decodeGraph(id event.ProfileID, value []byte) (*Profile, error) {
-	f := kv.FieldsOf(value)
-	if f.Byte() != graphFormat {
-		return nil, errStored
-	}
-	p := &Profile{ID: id, Collection: collectionOf(f.Byte())}
-	p.Created.At = f.Varint()
-	causes := make([]Cause, f.Count(len(value)))
-	for i := range causes {
-		causes[i] = Cause{Offset: commitlog.Offset(f.Uvarint()), Time: f.Varint(), MessageID: f.String(), SourceID: f.String()}
-	}
-	if len(causes) == 0 {
-		return nil, errStored
-	}
-	at := p.Created.At
-	p.Created = causes[0]
-	p.Created.At = at
-	p.Identifiers = make([]Identified, f.Count(len(value)))
-	for i := range p.Identifiers {
-		x := Identified{Identifier: event.Identifier{Collection: p.Collection, Type: f.String(), Value: f.String()}}
-		c := causes[f.Count(len(causes)-1)]
-		x.At, x.Offset, x.MessageID, x.SourceID = c.Time, c.Offset, c.MessageID, c.SourceID
-		p.Identifiers[i] = x
-	}
-	for range f.Count(len(value)) {
+func readMerged(f *kv.Fields, limit int) (merged []event.ProfileID) {
+	for range f.Count(limit) {
 		var m event.ProfileID
 		copy(m[:], f.Fixed(len(m)))
-		p.Merged = append(p.Merged, m)
+		merged = append(merged, m)
+	}
+	return merged
+}
+
+// decodeGraph reads the head of a profile; its pages are read from r when they
+// are asked for.
+func decodeGraph(r kv.Reader, k keys, id event.ProfileID, value []byte) (*node, error) {
+	f := kv.FieldsOf(value)
+	format := f.Byte()
+	n := &node{id: id, collection: collectionOf(f.Byte())}
+	switch format {
+	case graphFormat:
+		n.created.Offset, n.created.At, n.created.Time = commitlog.Offset(f.Uvarint()), f.Varint(), f.Varint()
+		n.created.MessageID, n.created.SourceID = f.String(), f.String()
+		n.spans, n.bytes = readSpans(&f, len(value)), int(f.Uvarint())
+		n.ids.tail = readIdentified(&f, n.collection, len(value))
+		pages := f.Count(1 << 24)
+		n.merged.tail = readMerged(&f, len(value))
+		n.ids.front = frontOf(r, len(n.spans), func(page int) kv.Key { return k.page(id, page) }, decodeIdentifierPage(n.collection))
+		if f.OK() {
+			n.merged.front = frontOf(r, pages, func(page int) kv.Key { return k.mergedPage(id, page) }, decodeMergedPage)
+		}
+	case graphWhole:
+		readWhole(&f, n, len(value))
+	default:
+		return nil, errStored
 	}
 	if !f.OK() {
 		return nil, errStored
 	}
-	return p, nil
+	return n, nil
+}
+
+// readWhole reads a profile of the format that had no pages.
+func readWhole(f *kv.Fields, n *node, limit int) {
+	at := f.Varint()
+	causes := make([]Cause, f.Count(limit))
+	for i := range causes {
+		causes[i] = Cause{Offset: commitlog.Offset(f.Uvarint()), Time: f.Varint(), MessageID: f.String(), SourceID: f.String()}
+	}
+	if len(causes) == 0 {
+		f.Fail()
+		return
+	}
+	n.created = causes[0]
+	n.created.At = at
+	n.ids.tail = make([]Identified, f.Count(limit))
+	for i := range n.ids.tail {
+		x := Identified{Identifier: event.Identifier{Collection: n.collection, Type: f.String(), Value: f.String()}}
+		c := causes[f.Count(len(causes)-1)]
+		x.At, x.Offset, x.MessageID, x.SourceID = c.Time, c.Offset, c.MessageID, c.SourceID
+		n.ids.tail[i] = x
+	}
+	n.merged.tail = readMerged(f, limit)
 }
 
 // Link is why one profile became part of another. It is kept for good, so

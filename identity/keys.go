@@ -11,7 +11,9 @@ import (
 // Keys, all under the epoch and written under the fence of the space's loop:
 //
 //	Room k collection type value  → whose the identifier is   erased by identifier
-//	Room g profile                → the profile's graph       erased by profile
+//	Room g profile                → the head of the profile's graph       erased by profile
+//	Room p profile page           → a page of the profile's identifiers   erased by profile
+//	Room n profile page           → a page of those merged into it        erased by profile
 //	Room l child                  → its link to the survivor  erased by profile
 //	Room m profile profile        → a user's account, and an account's user; both directions are written
 //	                                                          erased by profile
@@ -33,6 +35,8 @@ const (
 
 	ownerForm  = 'k'
 	graphForm  = 'g'
+	pageForm   = 'p'
+	mergedForm = 'n'
 	linkForm   = 'l'
 	memberForm = 'm'
 	typesForm  = 'y'
@@ -50,7 +54,9 @@ const (
 // The format bytes of the values.
 const (
 	ownerFormat  = 1
-	graphFormat  = 1
+	graphWhole   = 1 // without pages; is read, and written no more
+	graphFormat  = 2
+	pageFormat   = 1
 	linkFormat   = 1
 	memberFormat = 1
 	typesFormat  = 1
@@ -94,6 +100,14 @@ func (k keys) owner(id event.Identifier) kv.Key {
 
 func (k keys) graph(p event.ProfileID) kv.Key {
 	return kv.EpochKey(k.space, k.epoch, Room).Byte(graphForm).Fixed(p[:])
+}
+
+func (k keys) page(p event.ProfileID, page int) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(pageForm).Fixed(p[:]).Uint32(uint32(page))
+}
+
+func (k keys) mergedPage(p event.ProfileID, page int) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(mergedForm).Fixed(p[:]).Uint32(uint32(page))
 }
 
 func (k keys) link(child event.ProfileID) kv.Key {

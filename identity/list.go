@@ -21,7 +21,7 @@ func (r Reader) People(after event.ProfileID, limit int) ([]event.ProfileID, err
 		}
 		parts := kv.PartsAfter(pair.Key, stem)
 		id := event.ProfileID(parts.Fixed(len(after)))
-		if !parts.OK() || len(pair.Value) < 2 || pair.Value[0] != graphFormat {
+		if !parts.OK() || len(pair.Value) < 2 || pair.Value[0] != graphFormat && pair.Value[0] != graphWhole {
 			return nil, errStored
 		}
 		if collectionOf(pair.Value[1]) != event.Users {

@@ -53,17 +53,6 @@ type pass struct {
 	sighted  map[sighting]bool // what the batch did not use
 }
 
-// node is one version of a profile.
-type node struct {
-	Profile
-	seq    int   // of the record that made it; zero as it was stored
-	before *node // the version before, within this batch
-
-	sides   []side  // on which it stands
-	sidesIn *orders // under these standing commands; nil when sides are not known
-	written bool    // is in pass.changed
-}
-
 // link is a profile's link to its survivor; nil when it has none.
 type link struct {
 	*Link
@@ -215,35 +204,37 @@ func (p *pass) profile(id event.ProfileID, seq int) (*Profile, error) {
 	if n == nil {
 		return nil, nil
 	}
-	return &n.Profile, nil
+	return n.profile()
 }
 
 func (p *pass) newest(id event.ProfileID) (*node, error) {
 	if n, ok := p.nodes[id]; ok {
 		return n, nil
 	}
-	stored, err := p.read.graph(id)
-	if err != nil {
-		return nil, err
+	n, err := p.read.node(id)
+	if err == nil {
+		p.nodes[id] = n
 	}
-	var n *node
-	if stored != nil {
-		n = &node{Profile: *stored}
-	}
-	p.nodes[id] = n
-	return n, nil
+	return n, err
 }
 
 // put makes a profile's new version, which the caller has filled in, the
 // newest. A record makes at most one.
 func (p *pass) put(n *node) {
-	before := p.nodes[n.ID]
+	before := p.nodes[n.id]
 	n.seq, n.before, n.written = p.seq, before, true
-	if before == nil || !before.written {
-		p.changed = append(p.changed, n.ID)
+	if len(n.ids.tail) > maxTail {
+		p.batch.Full = true // what is in memory only costs more with each record
 	}
-	p.nodes[n.ID] = n
+	if before == nil || !before.written {
+		p.changed = append(p.changed, n.id)
+	}
+	p.nodes[n.id] = n
 }
+
+// maxTail is how many identifiers beyond its pages a profile may have in a
+// transaction before that ends.
+const maxTail = 16 << 10
 
 // Finish writes what the batch has changed.
 func (p *pass) Finish() error {
@@ -261,7 +252,7 @@ func (p *pass) Finish() error {
 		}
 	}
 	for _, id := range p.changed {
-		if err := tx.Set(k.graph(id), encodeGraph(&p.nodes[id].Profile)); err != nil {
+		if err := p.nodes[id].write(tx, k); err != nil {
 			return err
 		}
 	}

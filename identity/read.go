@@ -79,11 +79,52 @@ func (r Reader) Profile(id event.ProfileID) (*Profile, error) {
 func (r Reader) Frozen(id event.ProfileID) (*Profile, error) { return r.graph(id) }
 
 func (r Reader) graph(id event.ProfileID) (*Profile, error) {
+	n, err := r.node(id)
+	if err != nil || n == nil {
+		return nil, err
+	}
+	return n.profile()
+}
+
+func (r Reader) node(id event.ProfileID) (*node, error) {
 	value, err := r.r.Get(r.keys.graph(id))
 	if err != nil || value == nil {
 		return nil, err
 	}
-	return decodeGraph(id, value)
+	return decodeGraph(r.r, r.keys, id, value)
+}
+
+// Size returns how many identifiers the profile that id is part of now has,
+// and how many were merged into it, without reading them; fault.NotFound for
+// an id never given.
+func (r Reader) Size(id event.ProfileID) (identifiers, merged int, err error) {
+	if id, err = r.Resolve(id); err != nil {
+		return 0, 0, err
+	}
+	n, err := r.node(id)
+	if err != nil {
+		return 0, 0, err
+	}
+	if n == nil {
+		return 0, 0, fault.New(fault.NotFound, "there is no profile %s", id)
+	}
+	return n.ids.len(), n.merged.len(), nil
+}
+
+// graphKeys returns the keys of a profile's graph: its head and its pages.
+func (r Reader) graphKeys(id event.ProfileID) ([][]byte, error) {
+	n, err := r.node(id)
+	if err != nil || n == nil {
+		return nil, err
+	}
+	held := [][]byte{r.keys.graph(id)}
+	for i := range n.ids.stored() {
+		held = append(held, r.keys.page(id, i))
+	}
+	for i := range n.merged.stored() {
+		held = append(held, r.keys.mergedPage(id, i))
+	}
+	return held, nil
 }
 
 // Identifiers returns the identifiers of the profile that id is part of now,

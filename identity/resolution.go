@@ -32,6 +32,7 @@ type Resolution struct {
 	Removed []event.Identifier
 	Left    bool
 
+	grown []growth // the profiles that this record made larger
 	found found
 	pass  *pass
 	seq   int // which record of the batch it is: what is asked is answered as of then

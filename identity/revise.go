@@ -59,7 +59,11 @@ func CopyOwner(from kv.Reader, to kv.Tx, space, epoch uint32, id event.Identifie
 	if err != nil {
 		return err
 	}
-	list := [][]byte{k.owner(id), k.graph(owner)}
+	list, err := NewReader(from, space, epoch).graphKeys(owner)
+	if err != nil {
+		return err
+	}
+	list = append(list, k.owner(id))
 	for _, child := range p.Merged {
 		list = append(list, k.link(child))
 	}

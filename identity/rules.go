@@ -26,8 +26,12 @@ const (
 	// by carrying them.
 	MaxRegisteredTypes = 300
 	// MaxIdentifiers is how many identifiers a profile holds at most, whatever
-	// its space's limits allow: its graph is one value.
-	MaxIdentifiers = 10_000
+	// its space's limits allow. Long before that a space is told: see
+	// workspace.IdentityGuard.
+	MaxIdentifiers = 1_000_000
+	// maxMoved is about how many bytes of identifiers one merge may move, each
+	// written two times: a transaction has room for that.
+	maxMoved = 24 << 20
 )
 
 // windows are the spans of IdentifierRule.Window in milliseconds; zero is
@@ -125,6 +129,7 @@ type rules struct {
 	ranked  bool
 	lookups []lookup
 	filters []filter
+	guard   workspace.IdentityGuard
 }
 
 type typeKey struct{ collection, name string }
@@ -149,7 +154,7 @@ func compile(space *workspace.Space) (*rules, error) {
 	if space != nil && len(space.Identifiers) > 0 {
 		declared = space.Identifiers
 	}
-	rs := &rules{index: make(map[typeKey]*rule, len(declared))}
+	rs := &rules{index: make(map[typeKey]*rule, len(declared)), guard: guardOf(space)}
 	for _, d := range declared {
 		r := &rule{declared: d, name: d.Type, collection: d.Collection, limit: d.Limit}
 		if r.collection == "" {

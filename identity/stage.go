@@ -94,7 +94,7 @@ func (s *Identity) Begin(b *pipeline.Batch) (pipeline.Pass, error) {
 
 // rulesOf returns the rules of a space of some snapshot; nil has the defaults.
 func (s *Identity) rulesOf(space *workspace.Space) (*rules, error) {
-	if space == nil || len(space.Identifiers) == 0 && len(space.Filters) == 0 {
+	if space == nil || len(space.Identifiers) == 0 && len(space.Filters) == 0 && space.IdentityGuard == (workspace.IdentityGuard{}) {
 		return s.defaults, nil
 	}
 	s.mu.RLock()

@@ -393,33 +393,49 @@ func TestLinksComeInPages(t *testing.T) {
 	}
 }
 
-func TestIdentifiersAreBounded(t *testing.T) {
+// TestLargeProfilesAreReported: no number of identifiers and merges is refused,
+// and a space is told when there are many.
+func TestLargeProfilesAreReported(t *testing.T) {
 	row := rowtest.New(t, memkv.New(), identity.New(&pipeline.Layout{}))
-	config(row, 1, workspace.IdentifierRule{Type: "user_id"}, workspace.IdentifierRule{Type: "card", Limit: 1 << 30})
-	call := func(user string, from int) rowtest.Call {
-		var ids []string
-		for i := range event.MaxIdentifiers - 1 {
-			ids = append(ids, fmt.Sprintf(`{"id":"%d","type":"card","collection":"users","encoding":"none"}`, from+i))
-		}
-		return rowtest.Call{Body: fmt.Sprintf(`{"type":"track","userId":%q,"context":{"externalIds":[%s]}}`, user, strings.Join(ids, ","))}
+	s := &workspace.Snapshot{
+		Number: 1, Sources: []workspace.Source{{ID: "src", SpaceID: "spa_1"}},
+		Spaces: []workspace.Space{{ID: "spa_1", Slug: "default", Number: rowtest.Space, IdentityGuard: workspace.IdentityGuard{Identifiers: 700, Merges: 300},
+			Identifiers: []workspace.IdentifierRule{{Type: "user_id"}, {Type: "anonymous_id", Limit: 1_000_000}}}},
 	}
+	s.Seal()
+	row.Config(s)
+	const merges = 1000
+	row.Send(track("userId", "u"))
 	var calls []rowtest.Call
-	for i := range 205 { // 49 new cards each: 45 more than there is room for
-		calls = append(calls, call("u", 49*i))
+	for i := range merges {
+		a := fmt.Sprint("a", i)
+		calls = append(calls, track("anonymousId", a), track("userId", "u", "anonymousId", a))
 	}
 	row.Send(calls...)
-	var refused int
-	for _, o := range row.Changes(pipeline.IdentifierRefused) {
-		if o.Change.Detail != identity.TooManyIdentifiers {
-			t.Errorf("%+v", o.Change)
-		}
-		refused++
+	if refused := row.Changes(pipeline.IdentifierRefused); len(refused) > 0 {
+		t.Errorf("%d were refused: %+v", len(refused), refused[0].Change)
+	}
+	var told []string
+	for _, o := range row.Changes(pipeline.ProfileSuspicious) {
+		told = append(told, o.Change.Subject+": "+o.Change.Detail)
+	}
+	want := []string{
+		"merges: the profile has 301, more than 300", "merges: the profile has 601, more than 300", "identifiers: the profile has 701, more than 700",
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 	row.View(func(r kv.Reader) error {
-		ids, err := identity.NewReader(r, rowtest.Space, rowtest.Epoch).Identifiers(lookup(t, row, "user_id", "u"))
-		if len(ids) != identity.MaxIdentifiers || refused != 1+205*49-identity.MaxIdentifiers {
-			t.Errorf("%d identifiers, %d refused", len(ids), refused)
+		read := identity.NewReader(r, rowtest.Space, rowtest.Epoch)
+		id := lookup(t, row, "user_id", "u")
+		ids, merged, err := read.Size(id)
+		if err != nil || ids != 1+merges || merged != merges {
+			t.Errorf("%d identifiers, %d merges, %v", ids, merged, err)
 		}
-		return err
+		family, err := read.Family(id)
+		if err != nil || len(family) != 1+merges || family[0] != id {
+			t.Errorf("%d in the family, %v", len(family), err)
+		}
+		return nil
 	})
 }

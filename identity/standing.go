@@ -239,16 +239,23 @@ func (o *orders) block(ids []event.Identifier, res *Resolution) []event.Identifi
 }
 
 // sidesOf returns the sides on which a profile stands.
-func (o *orders) sidesOf(n *node) []side {
+func (o *orders) sidesOf(n *node) ([]side, error) {
 	if n.sidesIn == o {
-		return n.sides
+		return n.sides, nil
+	}
+	if len(o.sides) == 0 {
+		return nil, nil
+	}
+	ids, err := n.ids.all()
+	if err != nil {
+		return nil, err
 	}
 	var list []side
-	for i := range n.Identifiers {
-		list = append(list, o.sides[n.Identifiers[i].Identifier]...)
+	for i := range ids {
+		list = append(list, o.sides[ids[i].Identifier]...)
 	}
 	n.sides, n.sidesIn = list, o
-	return list
+	return list, nil
 }
 
 // between returns the separate that keeps two apart, if there is one.

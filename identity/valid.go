@@ -1,8 +1,6 @@
 package identity
 
 import (
-	"slices"
-
 	"kith/event"
 	"kith/pipeline"
 	"kith/workspace"
@@ -24,17 +22,22 @@ func (p *pass) expired(owner event.ProfileID, id event.Identifier, until int64) 
 	if n == nil {
 		return false, errStored
 	}
-	i := slices.IndexFunc(n.Identifiers, func(x Identified) bool { return x.Identifier == id })
-	return i >= 0 && n.Identifiers[i].At <= until, nil
+	x, found, err := n.find(id)
+	return found && x.At <= until, err
 }
 
 // expire takes an identifier that is valid no more from the profile that has
 // it, which may be a part of next, the profile that gets it anew.
 func (p *pass) expire(r *pipeline.Record, c candidate, next *node) error {
-	is := func(x Identified) bool { return x.Identifier == c.id }
-	if slices.ContainsFunc(next.Identifiers, is) {
-		next.Identifiers = slices.DeleteFunc(slices.Clone(next.Identifiers), is)
-		return nil
+	if _, found, err := next.find(c.id); err != nil || found {
+		if err != nil {
+			return err
+		}
+		again, err := next.without(c.id)
+		if err == nil {
+			*next = *again
+		}
+		return err
 	}
 	n, err := p.newest(c.before)
 	if err != nil {
@@ -43,9 +46,11 @@ func (p *pass) expire(r *pipeline.Record, c candidate, next *node) error {
 	if n == nil {
 		return errStored
 	}
-	left := &node{Profile: n.Profile}
-	left.Identifiers = slices.DeleteFunc(slices.Clone(n.Identifiers), is)
+	left, err := n.without(c.id)
+	if err != nil {
+		return err
+	}
 	p.put(left)
-	p.emit(r, n.ID, pipeline.Change{Kind: pipeline.IdentifierRemoved, Subject: c.id.Type + ":" + c.id.Value, Detail: "valid no more"})
+	p.emit(r, n.id, pipeline.Change{Kind: pipeline.IdentifierRemoved, Subject: c.id.Type + ":" + c.id.Value, Detail: "valid no more"})
 	return nil
 }

@@ -151,11 +151,12 @@ const (
 	EpochSwapped       ChangeKind = 13 // of nobody: what is derived was rebuilt; Subject is the epoch
 	ProfileErased      ChangeKind = 14
 	EventFiltered      ChangeKind = 15 // of nobody; Subject is the filter's name, Detail its id
+	ProfileSuspicious  ChangeKind = 16 // Subject is what there are more of than the space's guard; Detail says how many
 )
 
 var changeNames = [...]string{"", "profile created", "profiles merged", "identifier attached", "identifier refused",
 	"trait changed", "audience entered", "audience exited", "trait refused", "profile split", "identifier removed",
-	"account joined", "account left", "rebuilt", "profile erased", "event filtered"}
+	"account joined", "account left", "rebuilt", "profile erased", "event filtered", "profile suspicious"}
 
 // String returns the change in plain words.
 func (k ChangeKind) String() string {

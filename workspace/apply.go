@@ -98,7 +98,7 @@ func (a *applier) space(f *fileSpace) {
 		s = a.d.AddSpace(f.Slug, f.Name)
 	}
 	s.Name, s.Identifiers = f.Name, f.Identifiers
-	s.SearchTraits = f.SearchTraits
+	s.SearchTraits, s.IdentityGuard = f.SearchTraits, f.IdentityGuard
 	s.Filters = a.filters(s.Filters, f.Filters)
 }
 

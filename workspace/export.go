@@ -85,6 +85,12 @@ func (x *exporter) space(s *Space) *node {
 		o.setText("validFor", r.ValidFor)
 		return o
 	}))
+	if g := s.IdentityGuard; g != (IdentityGuard{}) {
+		o := objectNode()
+		o.setNumber("identifiers", g.Identifiers)
+		o.setNumber("merges", g.Merges)
+		n.set("identityGuard", o)
+	}
 	if s.SearchTraits != nil {
 		n.set("searchTraits", textNodes(s.SearchTraits))
 	}

@@ -179,6 +179,9 @@ func (f *File) readSpace(o *object) {
 			NetworkKey: o.textOr("networkKey", ""), ValidFor: o.textOr("validFor", ""),
 		})
 	})
+	o.within("identityGuard", func(o *object) {
+		s.IdentityGuard = IdentityGuard{Identifiers: o.numberOr("identifiers", 0), Merges: o.numberOr("merges", 0)}
+	})
 	if s.SearchTraits = o.texts("searchTraits"); s.SearchTraits == nil && o.field("searchTraits", isList) != nil {
 		s.SearchTraits = []string{} // an empty list is none, a missing one the default
 	}

@@ -22,6 +22,7 @@ spaces:
       - {type: email, normalize: email, emailProvider: true}
       - {type: phone, keys: [phone], normalize: phone, region: DE}
       - {type: mac, networkKey: wlanName, validFor: monthly}
+    identityGuard: {identifiers: 500, merges: 20}
     searchTraits: [email, loyaltyTier]
     filters:
       - {name: No heartbeats, description: of the locks, if: event = 'Heartbeat' and properties.level != "alarm"}

@@ -30,6 +30,8 @@ type Space struct {
 	Slug        string           `json:"slug"` // "default" exists from the first start; never changes
 	Name        string           `json:"name"`
 	Identifiers []IdentifierRule `json:"identifiers,omitempty"` // empty: DefaultIdentifiers
+	// IdentityGuard is from which size on a profile is reported.
+	IdentityGuard IdentityGuard `json:"identityGuard,omitzero"`
 	// SearchTraits are the traits that profiles can be searched by; see
 	// SearchedTraits. Nil means the default ones, an empty list none.
 	SearchTraits []string `json:"searchTraits,omitzero"`
@@ -49,6 +51,14 @@ type EventFilter struct {
 	If          string    `json:"if"` // a condition of package fql; "all" matches every event
 	CreatedAt   time.Time `json:"createdAt"`
 	UpdatedAt   time.Time `json:"updatedAt"`
+}
+
+// IdentityGuard says from which size on a profile is reported: as a change when
+// it passes that size, and again whenever it has doubled. Zero means the
+// defaults: 1,000 identifiers and 100 merges.
+type IdentityGuard struct {
+	Identifiers int `json:"identifiers,omitempty"`
+	Merges      int `json:"merges,omitempty"`
 }
 
 // IdentifierRule is how identity treats one type of identifier in a space

@@ -103,6 +103,9 @@ func (o *Options) checkSpaces(p *problems, base, next *Snapshot) {
 		u.claim(p, at+".id", "id "+s.ID, "another space")
 		named(p, at+".name", s.Name, true)
 		checkIdentifiers(p, at+".identifiers", s.Identifiers)
+		if g := s.IdentityGuard; g.Identifiers < 0 || g.Merges < 0 {
+			p.add(at+".identityGuard", "a negative number: want at which number of identifiers and merges a profile is reported, 0 for the default")
+		}
 		checkSearchTraits(p, at+".searchTraits", s.SearchTraits)
 		o.checkFilters(p, at+".filters", base, s.Filters, u)
 	}
