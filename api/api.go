@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -34,6 +35,8 @@ type API struct {
 	// spec writes openapi.json, when somebody asks for the first time: it is half
 	// of what a start costs.
 	spec func() ([]byte, error)
+
+	waiting atomic.Int64 // reads that wait for a message
 }
 
 // New makes the API.

@@ -64,6 +64,7 @@ type played struct {
 	traits     profile.TraitsQuery
 	events     profile.EventsQuery
 	fail       error
+	people
 }
 
 func (p *played) Status(_ context.Context, _ uint32, a *workspace.Audience) (api.AudienceStatus, error) {
@@ -179,7 +180,7 @@ func newWorld(t *testing.T) *world {
 	snippets, err := cdn.New(cdn.Config{Workspace: store})
 	must(t, err)
 	w.api = api.New(api.Config{
-		Version: "test", Workspace: store, Tokens: keeper, OAuth: oauth, Connectors: registry, Audiences: w.played, Profiles: w.played,
+		Version: "test", Workspace: store, Tokens: keeper, Clients: auth.NewClientTokens(oauth), Commands: w.played, Waiter: w.played, OAuth: oauth, Connectors: registry, Audiences: w.played, Profiles: w.played,
 		Epoch:      func(context.Context, uint32) (uint32, error) { return 3, nil },
 		Rejections: w.rejections, Quarantine: w.played, Objects: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed, Snippets: snippets,
 		Clock: clk, Random: random, Logger: slog.New(slog.NewTextHandler(w.log, nil)),

@@ -24,10 +24,13 @@ type Config struct {
 	Version    string
 	Workspace  Workspace
 	Tokens     Tokens
+	Clients    Clients
 	OAuth      OAuth
 	Connectors Connectors
 	Audiences  Audiences
 	Profiles   Profiles
+	Commands   Commands
+	Waiter     Waiter
 	// Epoch returns a space's live epoch.
 	Epoch       func(ctx context.Context, space uint32) (uint32, error)
 	Rejections  Rejections
@@ -56,12 +59,11 @@ type Workspace interface {
 	Try(ctx context.Context, fn func(*workspace.Draft) error) (base, next *workspace.Snapshot, err error)
 }
 
-// Tokens says who may call; auth.Keeper has its methods Admin, MayRead, Create,
-// List and Revoke.
+// Tokens says who may call; auth.Keeper has its methods.
 type Tokens interface {
 	Admin(r *http.Request) error
-	MayRead(r *http.Request, space uint32) error
-	Create(ctx context.Context, space uint32, name string) (t auth.ProfileToken, token string, err error)
+	MayRead(r *http.Request, space uint32) (auth.Caller, error)
+	Create(ctx context.Context, space uint32, name string, mayDelete bool) (t auth.ProfileToken, token string, err error)
 	List(ctx context.Context, space uint32) ([]auth.ProfileToken, error)
 	Revoke(ctx context.Context, space uint32, id string) error
 }
@@ -101,14 +103,46 @@ type Member struct {
 	Since   time.Time // when it entered; zero when that is not known
 }
 
-// Profiles answers the Profile API; profile.Reader has Traits, ExternalIDs,
-// Events, Metadata and Links. An unknown profile is fault.NotFound.
+// Clients are the tokens of apps that ask for profiles themselves;
+// auth.ClientTokens.
+type Clients interface {
+	Issue(ctx context.Context, space uint32, by auth.Caller, req auth.ClientRequest) (*auth.ClientGrant, string, error)
+	Check(ctx context.Context, token string, space uint32) (*auth.ClientGrant, error)
+	Revoke(ctx context.Context, id string) error
+	RevokeAll(ctx context.Context, space uint32) error
+	Origin(ctx context.Context, space uint32, origin string) (bool, error)
+}
+
+// Commands orders what changes derived state and is no event.
+type Commands interface {
+	// Order makes a command part of a space's sequence. It is durable on
+	// return, and carried out once the loop has passed its offset.
+	Order(ctx context.Context, space uint32, c *event.Command) (commitlog.Offset, error)
+	// Passed waits until the loop has passed an offset; it fails with
+	// fault.Unavailable when the context ends first.
+	Passed(ctx context.Context, space uint32, at commitlog.Offset) error
+}
+
+// Waiter lets reads see what was accepted before them.
+type Waiter interface {
+	// WaitFor waits until the loop of a space has passed the message. It fails
+	// with fault.NotFound when no message of that id was accepted, and with
+	// fault.Unavailable, saying how far the loop is, when the context ends
+	// first.
+	WaitFor(ctx context.Context, space uint32, messageID string) error
+}
+
+// Profiles answers the Profile API; profile.Reader. An unknown profile is
+// fault.NotFound.
 type Profiles interface {
 	Traits(ctx context.Context, t profile.Target, q profile.TraitsQuery) (*profile.TraitsPage, error)
 	ExternalIDs(ctx context.Context, t profile.Target, q profile.IdentifiersQuery) (*profile.IdentifiersPage, error)
 	Events(ctx context.Context, t profile.Target, q profile.EventsQuery) (*profile.EventsPage, error)
 	Metadata(ctx context.Context, t profile.Target) (*profile.MetadataPage, error)
 	Links(ctx context.Context, t profile.Target, q profile.LinksQuery) (*profile.LinksPage, error)
+	Search(ctx context.Context, t profile.Target, q profile.SearchQuery) (*profile.SearchPage, error)
+	Batch(ctx context.Context, t profile.Target, q profile.BatchQuery) (*profile.BatchPage, error)
+	Own(ctx context.Context, t profile.Target, named []event.Identifier) (own, found []event.Identifier, err error)
 }
 
 // Rejections lists messages that were not accepted; inspect.Rejections.

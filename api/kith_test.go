@@ -11,9 +11,7 @@ import (
 
 	"kith/api"
 	"kith/event"
-	"kith/fault"
 	"kith/inspect"
-	"kith/profile"
 	"kith/trackingplan"
 )
 
@@ -149,56 +147,4 @@ func TestWorkspaceFile(t *testing.T) {
 	yaml("/api/workspace/apply", "a: [").is(422)
 	w.post("/api/workspace/apply", `{"fiel": ""}`).refused(400, "", "fiel")
 	w.post("/api/workspace/apply", ``).refused(400, "", "required")
-}
-
-func TestProfileAPI(t *testing.T) {
-	w := newWorld(t)
-	admin := []string{"Authorization", basic(token)}
-	const at = "/v1/spaces/default/collections/users/profiles/"
-	r := w.get(at+"user_id:u1/traits?class=audience&include=a,b&limit=5&verbose=true&next=c", admin...).is(200, "traits.plan", "pro", "cursor.limit", 10)
-	if r.header.Get("Request-Id") == "" {
-		t.Error("no Request-Id")
-	}
-	want := profile.Target{Space: w.store.Current().Space("default"), Epoch: 3, Path: "default", Collection: "users", ID: "user_id:u1"}
-	if w.played.profile != want {
-		t.Errorf("asked for %+v", w.played.profile)
-	}
-	if q := w.played.traits; q.Class != "audience" || len(q.Include) != 2 || q.Limit != 5 || !q.Verbose || q.Next != "c" {
-		t.Errorf("asked for %+v", q)
-	}
-	w.get(at+"user_id:u1/events?start=2025-01-01&end=2025-02-01&exclude=x&sort=asc", admin...).is(200, "data", "[]")
-	if q := w.played.events; q.Start != "2025-01-01" || q.End != "2025-02-01" || len(q.Exclude) != 1 || q.Sort != "asc" {
-		t.Errorf("asked for %+v", q)
-	}
-	for _, read := range []string{"external_ids", "metadata", "links"} {
-		w.get(at+"user_id:u1/"+read, admin...).is(200)
-	}
-	for sent, id := range map[string]string{
-		"email:a%2Bb%40example.com": "email:a+b@example.com", "email:a+b@example.com": "email:a+b@example.com", "user_id:a%2Fb": "user_id:a/b",
-		"user_id:a%252Fb": "user_id:a%2Fb", "user_id:%C3%A4%20%3F": "user_id:ä ?", "user_id%3Ax": "user_id:x", "user_id:a:b": "user_id:a:b", "use_123": "use_123",
-	} {
-		w.get(at+sent+"/traits", admin...).is(200)
-		if w.played.profile.ID != id {
-			t.Errorf("%s is asked for as %q", sent, w.played.profile.ID)
-		}
-	}
-	space := w.store.Current().Space("default").ID
-	w.get("/v1/spaces/"+space+"/collections/accounts/profiles/group_id:g/traits", admin...).is(200)
-	if w.played.profile.Collection != "accounts" || w.played.profile.Path != space {
-		t.Errorf("asked for %+v", w.played.profile)
-	}
-
-	w.get(at+"user_id:u1/traits", "Authorization", "").is(401, "error.code", "authentication_error")
-	w.get(at+"user_id:u1/traits", "Authorization", "Bearer "+token).is(401, "error.code", "authentication_error")
-	w.get("/v1/spaces/none/collections/users/profiles/user_id:u1/traits", "Authorization", basic("wrong")).is(401)
-	w.get("/v1/spaces/none/collections/users/profiles/user_id:u1/traits", admin...).is(404, "error.code", "not_found")
-	w.get(at+"user_id:u1/dreams", admin...).is(404, "error.code", "not_found")
-	w.do("POST", at+"user_id:u1/traits", nil, admin...).is(404, "error.code", "not_found")
-	w.get(at+"user_id:u1/traits?limit=x", admin...).is(400, "error.code", "validation_error")
-	w.played.fail = fault.New(fault.NotFound, "Profile was not found.")
-	w.get(at+"user_id:u1/traits", admin...).is(404, "error.code", "not_found", "error.message", "Profile was not found.")
-	w.played.fail = fault.Field("class", "no class")
-	w.get(at+"user_id:u1/traits", admin...).is(400, "error.code", "validation_error")
-	w.played.fail = fault.New(fault.Unavailable, "closing")
-	w.get(at+"user_id:u1/traits", admin...).is(503)
 }

@@ -2,103 +2,193 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
+	"kith/auth"
 	"kith/fault"
 	"kith/profile"
+	"kith/workspace"
 )
 
-// maxIncluded bounds the names in include and exclude.
-const maxIncluded = 1000
+// Bounds of what a request to the Profile API says.
+const (
+	maxIncluded    = 1000    // names in include and exclude
+	maxProfileBody = 1 << 20 // bytes
+)
 
-// profileRoutes adds the Profile API's five reads (sheet unify_engage_privacy
-// §1.8). ServeMux matches the path as it was sent, segment by segment, and
-// decodes an identifier after that: %2F and %2B in it are its own.
-func (a *API) profileRoutes(mux *http.ServeMux) {
-	reads := map[string]func(*http.Request, profile.Target, *query) (any, error){
-		"traits": func(r *http.Request, t profile.Target, q *query) (any, error) {
-			return a.cfg.Profiles.Traits(r.Context(), t, profile.TraitsQuery{
-				Class: q.Get("class"), Include: q.list("include"), Limit: q.number("limit"), Verbose: q.flag("verbose"), Next: q.Get("next"),
-			})
-		},
-		"external_ids": func(r *http.Request, t profile.Target, q *query) (any, error) {
-			return a.cfg.Profiles.ExternalIDs(r.Context(), t, profile.IdentifiersQuery{
-				Include: q.list("include"), Limit: q.number("limit"), Next: q.Get("next"),
-			})
-		},
-		"events": func(r *http.Request, t profile.Target, q *query) (any, error) {
-			return a.cfg.Profiles.Events(r.Context(), t, profile.EventsQuery{
-				Start: q.Get("start"), End: q.Get("end"), Include: q.list("include"), Exclude: q.list("exclude"),
-				Limit: q.number("limit"), Sort: q.Get("sort"), Next: q.Get("next"),
-			})
-		},
-		"metadata": func(r *http.Request, t profile.Target, _ *query) (any, error) {
-			return a.cfg.Profiles.Metadata(r.Context(), t)
-		},
-		"links": func(r *http.Request, t profile.Target, q *query) (any, error) {
-			return a.cfg.Profiles.Links(r.Context(), t, profile.LinksQuery{Limit: q.number("limit"), Next: q.Get("next")})
-		},
-	}
-	for name, read := range reads {
-		mux.HandleFunc("GET /v1/spaces/{space}/collections/{collection}/profiles/{id}/"+name, a.profileRead(read))
-	}
-	mux.HandleFunc("/v1/spaces/", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Request-Id", a.requestID())
-		refuse(w, http.StatusNotFound, "not_found",
-			"There is no "+r.Method+" "+r.URL.Path+"; want GET /v1/spaces/SPACE/collections/users/profiles/TYPE:VALUE/traits, or external_ids, events, metadata, links.")
-	})
+// asked is a request to the Profile API whose caller may make it.
+type asked struct {
+	r      *http.Request
+	caller auth.Caller       // of a profile token or the admin token
+	grant  *auth.ClientGrant // of a client token, else nil
+	target profile.Target
+	query  *query
 }
 
-func (a *API) profileRead(read func(*http.Request, profile.Target, *query) (any, error)) http.HandlerFunc {
+// answerer answers a request with what is written as JSON.
+type answerer func(*asked) (any, error)
+
+// profileRoutes adds the Profile API: Segment's five reads and its deletion of
+// identifiers (sheet unify_engage_privacy §1.8, §1.6), and Kith's own search,
+// batch and client tokens. ServeMux matches the path as it was sent, segment by
+// segment, and decodes an identifier after that: %2F and %2B in it are its own.
+func (a *API) profileRoutes(mux *http.ServeMux) {
+	reads := map[string]answerer{
+		auth.ReadTraits: a.readTraits,
+		auth.ReadExternalIDs: func(q *asked) (any, error) {
+			return a.cfg.Profiles.ExternalIDs(q.r.Context(), q.target, profile.IdentifiersQuery{
+				Include: q.query.list("include"), Limit: q.query.number("limit"), Next: q.query.Get("next"),
+			})
+		},
+		auth.ReadEvents: a.readEvents,
+		auth.ReadMetadata: func(q *asked) (any, error) {
+			return a.cfg.Profiles.Metadata(q.r.Context(), q.target)
+		},
+		auth.ReadLinks: func(q *asked) (any, error) {
+			return a.cfg.Profiles.Links(q.r.Context(), q.target, profile.LinksQuery{Limit: q.query.number("limit"), Next: q.query.Get("next")})
+		},
+	}
+	for _, root := range []string{"/v1/spaces/{space}", "/v1/namespaces/{space}"} { // the second is an older name
+		profiles := root + "/collections/{collection}/profiles"
+		for name, read := range reads {
+			mux.HandleFunc("GET "+profiles+"/{id}/"+name, a.profileRoute(name, read))
+			mux.HandleFunc("OPTIONS "+profiles+"/{id}/"+name, a.preflight)
+		}
+		mux.HandleFunc("POST "+profiles+"/{id}/external_ids/delete", a.deleteRoute)
+		mux.HandleFunc("GET "+profiles, a.profileRoute("", a.searchProfiles))
+		mux.HandleFunc("POST "+profiles+"/batch", a.profileRoute("", a.batchProfiles))
+		mux.HandleFunc("POST "+root+"/client-tokens", a.profileRoute("", a.createClientToken))
+		mux.HandleFunc("DELETE "+root+"/client-tokens", a.profileRoute("", a.revokeClientTokens))
+		mux.HandleFunc("DELETE "+root+"/client-tokens/{token}", a.profileRoute("", a.revokeClientToken))
+	}
+	for _, rest := range []string{"/v1/spaces/", "/v1/namespaces/"} {
+		mux.HandleFunc(rest, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Request-Id", a.requestID())
+			refuse(w, http.StatusNotFound, "not_found",
+				"There is no "+r.Method+" "+r.URL.Path+"; want GET /v1/spaces/SPACE/collections/users/profiles/TYPE:VALUE/traits, or external_ids, events, metadata, links. "+
+					"A slash in an identifier is written %2F.")
+		})
+	}
+}
+
+// profileRoute answers those who may ask. read is what a client token must be
+// for; empty means that no client token will do.
+func (a *API) profileRoute(read string, answer answerer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		defer a.recovered(w, r)
 		w.Header().Set("Request-Id", a.requestID())
 		w.Header().Set("Cache-Control", "no-store")
-		space := a.cfg.Workspace.Current().Space(r.PathValue("space"))
-		// A space that is not there is asked for its token like any other, so
-		// that names cannot be tried out. No space has the number zero.
-		number := uint32(0)
-		if space != nil {
-			number = space.Number
+		q, err := a.ask(w, r, read)
+		if err == nil {
+			err = a.wait(q)
 		}
-		if err := a.cfg.Tokens.MayRead(r, number); err != nil {
-			if !fault.Is(err, fault.Denied) {
-				a.refuseProfile(w, r, err)
-				return
+		var body any
+		if err == nil {
+			body, err = answer(q)
+			if q.query.err != nil {
+				err = q.query.err
 			}
-			w.Header().Set("WWW-Authenticate", `Basic realm="kith"`)
-			refuse(w, http.StatusUnauthorized, "authentication_error", err.Error())
-			return
-		}
-		if space == nil {
-			refuse(w, http.StatusNotFound, "not_found", "There is no space "+strconv.Quote(r.PathValue("space"))+".")
-			return
-		}
-		epoch, err := a.cfg.Epoch(r.Context(), space.Number)
-		if err != nil {
-			a.refuseProfile(w, r, err)
-			return
-		}
-		q := &query{Values: r.URL.Query()}
-		page, err := read(r, profile.Target{
-			Space: space, Epoch: epoch, Path: r.PathValue("space"), Collection: r.PathValue("collection"), ID: r.PathValue("id"),
-		}, q)
-		if q.err != nil {
-			err = q.err
 		}
 		if err != nil {
 			a.refuseProfile(w, r, err)
 			return
 		}
-		w.Header().Set("Content-Type", mediaJSON)
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		_ = e.Encode(page) // a caller that has gone away is its own business
+		respond(w, http.StatusOK, body)
 	}
+}
+
+func respond(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", mediaJSON)
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(body) // a caller that has gone away is its own business
+}
+
+// ask finds out who asks for what. A space that is not there is asked for its
+// token like any other, so that names cannot be tried out.
+func (a *API) ask(w http.ResponseWriter, r *http.Request, read string) (*asked, error) {
+	q := &asked{r: r, query: &query{Values: r.URL.Query()}}
+	space := a.cfg.Workspace.Current().Space(r.PathValue("space"))
+	number := uint32(0) // no space has it
+	if space != nil {
+		number = space.Number
+	}
+	if token := clientToken(r); token != "" {
+		if err := a.askClient(w, q, token, number, read); err != nil {
+			return nil, err
+		}
+	} else {
+		caller, err := a.cfg.Tokens.MayRead(r, number)
+		if fault.Is(err, fault.Denied) {
+			return nil, unauthenticated(err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		q.caller = caller
+	}
+	if space == nil {
+		return nil, fault.New(fault.NotFound, "There is no space %q.", r.PathValue("space"))
+	}
+	epoch, err := a.cfg.Epoch(r.Context(), number)
+	if err != nil {
+		return nil, err
+	}
+	q.target = profile.Target{Space: space, Epoch: epoch, Path: r.PathValue("space"), Collection: r.PathValue("collection"), ID: r.PathValue("id")}
+	if q.grant != nil && q.grant.Profile != auth.AnyProfile {
+		q.target.Only = q.grant.Profile
+	}
+	return q, nil
+}
+
+// readTraits answers with traits; to the bearer of a client token only with
+// those that it names.
+func (a *API) readTraits(q *asked) (any, error) {
+	want := profile.TraitsQuery{
+		Class: q.query.Get("class"), Include: q.query.list("include"), Limit: q.query.number("limit"),
+		Verbose: q.query.flag("verbose"), Next: q.query.Get("next"),
+	}
+	if q.grant != nil && len(q.grant.Include) > 0 {
+		if len(want.Include) == 0 {
+			want.Include = q.grant.Include
+		}
+		want.Include = slices.DeleteFunc(slices.Clone(want.Include), func(name string) bool { return !slices.Contains(q.grant.Include, name) })
+		if len(want.Include) == 0 { // which would mean all
+			return nil, fault.New(fault.Denied, "the token does not read these traits")
+		}
+	}
+	return a.cfg.Profiles.Traits(q.r.Context(), q.target, want)
+}
+
+func (a *API) readEvents(q *asked) (any, error) {
+	want := profile.EventsQuery{
+		Types: q.query.list("types"), Properties: []profile.PropertyMatch{},
+		Start: q.query.Get("start"), End: q.query.Get("end"), Include: q.query.list("include"), Exclude: q.query.list("exclude"),
+		Limit: q.query.number("limit"), Sort: q.query.Get("sort"), Next: q.query.Get("next"),
+	}
+	for _, name := range q.query.list("source") {
+		want.Sources = append(want.Sources, sourceID(a.cfg.Workspace.Current(), name))
+	}
+	for path, value := range q.query.named("property.") {
+		want.Properties = append(want.Properties, profile.PropertyMatch{Path: path, Value: value})
+	}
+	return a.cfg.Profiles.Events(q.r.Context(), q.target, want)
+}
+
+// sourceID returns the id of a source that is named by id or slug. One that is
+// no more keeps the id that events have of it.
+func sourceID(s *workspace.Snapshot, name string) string {
+	for i := range s.Sources {
+		if s.Sources[i].Slug == name {
+			return s.Sources[i].ID
+		}
+	}
+	return name
 }
 
 // query reads parameters; the first that cannot be read stays in err.
@@ -135,38 +225,21 @@ func (q *query) list(name string) []string {
 	return names
 }
 
-// refuseProfile answers with an error in the Profile API's shape.
-func (a *API) refuseProfile(w http.ResponseWriter, r *http.Request, err error) {
-	switch fault.KindOf(err) {
-	case fault.Invalid:
-		refuse(w, http.StatusBadRequest, "validation_error", err.Error())
-	case fault.NotFound:
-		message := err.Error()
-		var f *fault.Error
-		if errors.As(err, &f) {
-			message = f.Message
+// named returns the parameters whose names begin with prefix, without it, in
+// the order of their names.
+func (q *query) named(prefix string) func(yield func(name, value string) bool) {
+	var names []string
+	for name := range q.Values {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
 		}
-		refuse(w, http.StatusNotFound, "not_found", message)
-	case fault.RetryAfter:
-		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusTooManyRequests, "rate_limit_error", err.Error())
-	case fault.Unavailable:
-		refuse(w, http.StatusServiceUnavailable, "api_error", err.Error())
-	default:
-		a.cfg.Logger.ErrorContext(r.Context(), "a profile could not be read", "error", err)
-		refuse(w, http.StatusInternalServerError, "api_error", "Something went wrong here; the server's log says what.")
 	}
-}
-
-func refuse(w http.ResponseWriter, status int, code, message string) {
-	w.Header().Set("Content-Type", mediaJSON)
-	w.WriteHeader(status)
-	var body struct {
-		Error struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
+	slices.Sort(names)
+	return func(yield func(name, value string) bool) {
+		for _, name := range names {
+			if !yield(strings.TrimPrefix(name, prefix), q.Get(name)) {
+				return
+			}
+		}
 	}
-	body.Error.Code, body.Error.Message = code, message
-	_ = json.NewEncoder(w).Encode(body) // a caller that has gone away is its own business
 }

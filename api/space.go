@@ -26,7 +26,7 @@ func (a *API) spaceRoutes() {
 	handle(a, http.MethodPatch, "/spaces/{spaceId}", "updateSpace", tagSpaces, a.updateSpace, about("Kith's own."))
 	handle(a, http.MethodGet, "/spaces/{spaceId}/profile-tokens", "listProfileTokens", tagSpaces, a.listTokens, about("Kith's own."))
 	handle(a, http.MethodPost, "/spaces/{spaceId}/profile-tokens", "createProfileToken", tagSpaces, a.createToken, created,
-		about("Kith's own. The token reads the profiles of this space by the Profile API and nothing else. It is shown in this answer and never again."))
+		about("Kith's own. The token reads the profiles of this space by the Profile API and does nothing else, unless it may delete identifiers. It is shown in this answer and never again."))
 	handle(a, http.MethodDelete, "/spaces/{spaceId}/profile-tokens/{tokenId}", "revokeProfileToken", tagSpaces, a.revokeToken, about("Kith's own."))
 }
 
@@ -181,6 +181,7 @@ type tokenBody struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
 	CreatedAt string `json:"createdAt"`
+	Delete    bool   `json:"deleteIdentifiers" doc:"The token also deletes identifiers"`
 	Token     string `json:"token,omitempty" doc:"Only in the answer that creates it"`
 }
 
@@ -209,7 +210,7 @@ func (a *API) listTokens(ctx context.Context, in *listTokensInput) (tokensAnswer
 	}
 	all := make([]tokenBody, 0, len(tokens))
 	for _, t := range tokens {
-		all = append(all, tokenBody{ID: t.ID, Name: t.Name, CreatedAt: when(t.CreatedAt)})
+		all = append(all, tokenBody{ID: t.ID, Name: t.Name, Delete: t.Delete, CreatedAt: when(t.CreatedAt)})
 	}
 	list, info, err := paged(all, func(t *tokenBody) string { return t.ID }, &in.Paging)
 	return tokensAnswer{list, info}, err
@@ -218,7 +219,8 @@ func (a *API) listTokens(ctx context.Context, in *listTokensInput) (tokensAnswer
 type createTokenInput struct {
 	SpacePath
 	Body struct {
-		Name string `json:"name" doc:"What the token is for"`
+		Name              string `json:"name" doc:"What the token is for"`
+		DeleteIdentifiers bool   `json:"deleteIdentifiers,omitempty" doc:"Let it delete identifiers too, by POST …/external_ids/delete"`
 	}
 }
 
@@ -227,11 +229,11 @@ func (a *API) createToken(ctx context.Context, in *createTokenInput) (tokenAnswe
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	t, token, err := a.cfg.Tokens.Create(ctx, sp.Number, in.Body.Name)
+	t, token, err := a.cfg.Tokens.Create(ctx, sp.Number, in.Body.Name, in.Body.DeleteIdentifiers)
 	if err != nil {
 		return tokenAnswer{}, err
 	}
-	return tokenAnswer{tokenBody{ID: t.ID, Name: t.Name, CreatedAt: when(t.CreatedAt), Token: token}}, nil
+	return tokenAnswer{tokenBody{ID: t.ID, Name: t.Name, Delete: t.Delete, CreatedAt: when(t.CreatedAt), Token: token}}, nil
 }
 
 type revokeTokenInput struct {

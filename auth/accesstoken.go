@@ -122,38 +122,43 @@ func (o *OAuth) RevokeToken(ctx context.Context, token string) error {
 	if !ok {
 		return fault.Field("token", "this is not an access token of this server: paste it whole")
 	}
+	return o.revoke(ctx, g.number, g.ends)
+}
+
+// revoke remembers a token that is revoked until it would have ended.
+func (o *OAuth) revoke(ctx context.Context, number [12]byte, ends time.Time) error {
 	o.changing.Lock()
 	defer o.changing.Unlock()
 	now := o.config.Clock.Now()
-	if !now.Before(g.ends) {
+	if !now.Before(ends) {
 		return nil
 	}
 	had := o.now.Load().revoked
 	var ended [][12]byte
-	for number, ends := range had {
-		if !now.Before(ends) {
-			ended = append(ended, number)
+	for other, end := range had {
+		if !now.Before(end) {
+			ended = append(ended, other)
 		}
 	}
 	if len(had)-len(ended) >= maxRevoked {
-		return fault.New(fault.Conflict, "%d tokens are revoked already, as many as are kept: delete the key that they were got with", maxRevoked)
+		return fault.New(fault.Conflict, "%d tokens are revoked already, as many as are kept: delete the key that they were got with, or revoke all client tokens of the space", maxRevoked)
 	}
 	err := o.config.DB.Update(ctx, oauthFence, kv.Durable, func(tx kv.Tx) error {
-		for _, number := range ended {
-			if err := tx.Delete(revokedKey(number)); err != nil {
+		for _, other := range ended {
+			if err := tx.Delete(revokedKey(other)); err != nil {
 				return err
 			}
 		}
-		return tx.Set(revokedKey(g.number), kv.Value{revokedFormat}.Varint(g.ends.UnixMilli()))
+		return tx.Set(revokedKey(number), kv.Value{revokedFormat}.Varint(ends.UnixMilli()))
 	})
 	if err != nil {
-		return fmt.Errorf("revoke an access token: %w", err)
+		return fmt.Errorf("revoke a token: %w", err)
 	}
 	o.change(func(s *state) {
-		for _, number := range ended {
-			delete(s.revoked, number)
+		for _, other := range ended {
+			delete(s.revoked, other)
 		}
-		s.revoked[g.number] = g.ends
+		s.revoked[number] = ends
 	})
 	return nil
 }

@@ -197,37 +197,49 @@ func (k *Keeper) Admin(r *http.Request) error {
 	return nil
 }
 
+// Caller is who has shown a token with the right to read a space.
+type Caller struct {
+	Name   string // of the token, for people
+	Delete bool   // may delete identifiers
+
+	mark [12]byte // of a profile token; zero for the admin token
+}
+
 // MayRead checks that a request may read the profiles of a space: HTTP Basic,
 // a profile token of that space, or the admin token, as user name, and an empty
 // password (sheet unify_engage_privacy §1.8). Otherwise it is fault.Denied.
-func (k *Keeper) MayRead(r *http.Request, space uint32) error {
+func (k *Keeper) MayRead(r *http.Request, space uint32) (Caller, error) {
 	token, password, ok := r.BasicAuth()
 	if !ok || password != "" || token == "" || len(token) > maxToken {
-		return fault.New(fault.Denied, "no token: send it by HTTP Basic as the user name, with an empty password")
+		return Caller{}, fault.New(fault.Denied, "no token: send it by HTTP Basic as the user name, with an empty password")
 	}
+	hash := sha256.Sum256([]byte(token))
 	var stored []byte
 	err := k.db.View(r.Context(), func(v kv.Reader) (err error) {
-		stored, err = v.Get(tokenKey(sha256.Sum256([]byte(token))))
+		stored, err = v.Get(tokenKey(hash))
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("look a profile token up: %w", err)
+		return Caller{}, fmt.Errorf("look a profile token up: %w", err)
 	}
 	if stored != nil {
 		t, of, err := decode(stored)
 		if err != nil {
-			return err
+			return Caller{}, err
 		}
 		if of == space && t.ID != "" {
-			return nil
+			return Caller{Name: t.Name, Delete: t.Delete, mark: [12]byte(hash[:12])}, nil
 		}
 	}
 	right, err := k.allows(r, token)
-	if right || err != nil {
-		return err
+	if err != nil {
+		return Caller{}, err
+	}
+	if right {
+		return Caller{Name: "admin token", Delete: true}, nil
 	}
 	k.wrong.take(k.client(r))
-	return fault.New(fault.Denied, "the token is not valid for this space")
+	return Caller{}, fault.New(fault.Denied, "the token is not valid for this space")
 }
 
 func (k *Keeper) isAdmin(token string) bool {
@@ -243,12 +255,14 @@ func (k *Keeper) isAdmin(token string) bool {
 type ProfileToken struct {
 	ID        string
 	Name      string
+	Delete    bool // may delete identifiers, besides reading
 	CreatedAt time.Time
 }
 
-// Create makes a profile token for a space. token is shown to the caller once
+// Create makes a profile token for a space, which reads its profiles and, with
+// mayDelete, deletes identifiers by Segment's endpoint. token is shown to the caller once
 // and cannot be had again.
-func (k *Keeper) Create(ctx context.Context, space uint32, name string) (t ProfileToken, token string, err error) {
+func (k *Keeper) Create(ctx context.Context, space uint32, name string, mayDelete bool) (t ProfileToken, token string, err error) {
 	name = strings.TrimSpace(name)
 	if name == "" || len(name) > maxName || strings.ContainsFunc(name, unicode.IsControl) {
 		return t, "", fault.Field("name", "want a name of 1 to %d bytes", maxName)
@@ -257,7 +271,7 @@ func (k *Keeper) Create(ctx context.Context, space uint32, name string) (t Profi
 		return t, "", err
 	}
 	hash := sha256.Sum256([]byte(token))
-	t = ProfileToken{ID: "pt_" + base64.RawURLEncoding.EncodeToString(hash[:12]), Name: name, CreatedAt: k.clock.Now()}
+	t = ProfileToken{ID: "pt_" + base64.RawURLEncoding.EncodeToString(hash[:12]), Name: name, Delete: mayDelete, CreatedAt: k.clock.Now()}
 	err = k.db.Update(ctx, fence, kv.Durable, func(tx kv.Tx) error {
 		n := 0
 		for _, err := range tx.Scan(kv.Prefix(kv.WorkspaceKey(room))) {

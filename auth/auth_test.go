@@ -83,11 +83,11 @@ func basic(user, password string) *http.Request {
 func TestProfileTokens(t *testing.T) {
 	db := memkv.New()
 	k := keeper(t, db)
-	one, token, err := k.Create(t.Context(), 1, " reader ")
+	one, token, err := k.Create(t.Context(), 1, " reader ", false)
 	if err != nil || one.Name != "reader" || !strings.HasPrefix(token, "kith_profile_") {
 		t.Fatalf("%+v, %q, %v", one, token, err)
 	}
-	if _, _, err := k.Create(t.Context(), 2, "other space"); err != nil {
+	if _, _, err := k.Create(t.Context(), 2, "other space", false); err != nil {
 		t.Fatal(err)
 	}
 	checks := []struct {
@@ -106,7 +106,7 @@ func TestProfileTokens(t *testing.T) {
 		{httptest.NewRequest(http.MethodGet, "/", nil), 1, false},
 	}
 	for i, c := range checks {
-		if err := k.MayRead(c.r, c.space); c.ok != (err == nil) || err != nil && !fault.Is(err, fault.Denied) {
+		if _, err := k.MayRead(c.r, c.space); c.ok != (err == nil) || err != nil && !fault.Is(err, fault.Denied) {
 			t.Errorf("check %d: %v", i, err)
 		}
 	}
@@ -139,7 +139,7 @@ func TestProfileTokens(t *testing.T) {
 	if err := k.Revoke(t.Context(), 1, one.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.MayRead(basic(token, ""), 1); !fault.Is(err, fault.Denied) {
+	if _, err := k.MayRead(basic(token, ""), 1); !fault.Is(err, fault.Denied) {
 		t.Errorf("a revoked token reads: %v", err)
 	}
 }
@@ -147,16 +147,16 @@ func TestProfileTokens(t *testing.T) {
 func TestTokensAreBounded(t *testing.T) {
 	k := keeper(t, memkv.New())
 	for _, name := range []string{"", "  ", "a\nb", strings.Repeat("x", 256)} {
-		if _, _, err := k.Create(t.Context(), 1, name); !fault.Is(err, fault.Invalid) {
+		if _, _, err := k.Create(t.Context(), 1, name, false); !fault.Is(err, fault.Invalid) {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}
 	for range 1000 {
-		if _, _, err := k.Create(t.Context(), 1, "t"); err != nil {
+		if _, _, err := k.Create(t.Context(), 1, "t", false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := k.Create(t.Context(), 1, "t"); !fault.Is(err, fault.Conflict) {
+	if _, _, err := k.Create(t.Context(), 1, "t", false); !fault.Is(err, fault.Conflict) {
 		t.Errorf("one too many: %v", err)
 	}
 }
@@ -197,17 +197,17 @@ func TestGuessesAreBounded(t *testing.T) {
 	if err := k.Admin(right("thought-up", here)); !fault.Is(err, fault.RetryAfter) {
 		t.Errorf("the right one after too many wrong ones: %v", err)
 	}
-	if err := k.MayRead(basic("thought-up", ""), 1); !fault.Is(err, fault.RetryAfter) {
+	if _, err := k.MayRead(basic("thought-up", ""), 1); !fault.Is(err, fault.RetryAfter) {
 		t.Errorf("by the other door: %v", err)
 	}
 	if err := k.Admin(right("thought-up", "[2001:db8::1]:1")); err != nil {
 		t.Errorf("from elsewhere: %v", err)
 	}
-	_, token, err := k.Create(t.Context(), 1, "reader")
+	_, token, err := k.Create(t.Context(), 1, "reader", false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.MayRead(basic(token, ""), 1); err != nil {
+	if _, err := k.MayRead(basic(token, ""), 1); err != nil {
 		t.Errorf("a token that nobody guesses: %v", err)
 	}
 	clk.Set(clk.Now().Add(time.Second))

@@ -1,6 +1,11 @@
 package auth
 
-import "kith/kv"
+import (
+	"errors"
+	"time"
+
+	"kith/kv"
+)
 
 // room is the room byte of tokens' keys, in the workspace scope.
 const room = 'u'
@@ -8,13 +13,18 @@ const room = 'u'
 // fence is the fence of all writes to tokens.
 const fence kv.Fence = "auth"
 
-// tokenFormat is the first byte of a stored token; see encode.
-const tokenFormat = 1
+// The first byte of a stored token; see encode. The second form says what the
+// token may besides reading.
+const (
+	tokenFormat1 = 1
+	tokenFormat2 = 2
+)
 
 // tokenKey is the key of a profile token.
 //
 //	form:    'w' 'u' sha256:32
-//	value:   format 1, id, space number, name, createdAt in ms
+//	value:   format 2, id, space number, name, createdAt in ms, rights; format 1
+//	         is without rights
 //	fence:   "auth"
 //	epoch:   no
 //	erasure: none (the name is an operator's, and the token is not kept)
@@ -29,6 +39,9 @@ const (
 	kindUsed    byte = 'j'
 	kindRevoked byte = 'r'
 	kindSigning byte = 's'
+
+	kindGeneration byte = 'g'
+	kindOrigin     byte = 'o'
 )
 
 // oauthFence is the fence of all writes to OAuth's room.
@@ -40,7 +53,12 @@ const (
 	usedFormat    = 1
 	revokedFormat = 1
 	signingFormat = 1
+
+	generationFormat = 1
+	originFormat     = 1
 )
+
+var errOrigin = errors.New("a stored origin of client tokens is damaged or of an unknown format")
 
 // appKey is the key of an OAuth application.
 //
@@ -62,7 +80,8 @@ func usedKey(hash [32]byte) kv.Key {
 	return kv.WorkspaceKey(oauthRoom).Byte(kindUsed).Fixed(hash[:])
 }
 
-// revokedKey is the key of an access token that was revoked by itself.
+// revokedKey is the key of an access token or a client token that was revoked
+// by itself.
 //
 //	form:    'w' 'k' 'r' number:12 (of the token; it opens nothing)
 //	value:   format 1, when the token ends in ms
@@ -81,3 +100,49 @@ func revokedKey(number [12]byte) kv.Key {
 //	epoch:   no
 //	erasure: none
 func signingKey() kv.Key { return kv.WorkspaceKey(oauthRoom).Byte(kindSigning) }
+
+// generationKey is the key of how often all client tokens of a space were
+// revoked.
+//
+//	form:    'w' 'k' 'g' space:u32
+//	value:   format 1, the number
+//	fence:   "auth/oauth"
+//	epoch:   no
+//	erasure: none
+func generationKey(space uint32) kv.Key {
+	return kv.WorkspaceKey(oauthRoom).Byte(kindGeneration).Uint32(space)
+}
+
+// originKey is the key of an origin whose web pages use client tokens.
+//
+//	form:    'w' 'k' 'o' space:u32 origin
+//	value:   format 1, until when in ms
+//	fence:   "auth/oauth"
+//	epoch:   no
+//	erasure: none (it is an operator's; removed when another comes after its end)
+func originKey(space uint32, origin string) kv.Key { return originStem(space).String(origin) }
+
+func originStem(space uint32) kv.Key {
+	return kv.WorkspaceKey(oauthRoom).Byte(kindOrigin).Uint32(space)
+}
+
+// originUntil returns until when an origin's web pages may ask, the zero time
+// when they may not.
+func originUntil(r kv.Reader, space uint32, origin string) (time.Time, error) {
+	value, err := r.Get(originKey(space, origin))
+	if err != nil || value == nil {
+		return time.Time{}, err
+	}
+	until, ok := decodeOrigin(value)
+	if !ok {
+		return time.Time{}, errOrigin
+	}
+	return until, nil
+}
+
+func decodeOrigin(value []byte) (until time.Time, ok bool) {
+	f := kv.FieldsOf(value)
+	known := f.Byte() == originFormat
+	until = time.UnixMilli(f.Varint())
+	return until, known && f.OK()
+}

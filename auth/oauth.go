@@ -26,7 +26,7 @@ import (
 
 const (
 	appPrefix  = "oa_"
-	maxRevoked = 100_000 // access tokens that were revoked by themselves and would still live
+	maxRevoked = 100_000 // tokens that were revoked by themselves and would still live
 )
 
 // Sealer keeps a secret from those who can only read the store: Seal gives
@@ -92,6 +92,8 @@ func (o *OAuth) Stats() Stats {
 type state struct {
 	apps    map[[12]byte]*ready
 	revoked map[[12]byte]time.Time // when they would have ended
+	// generations are how often all client tokens of a space were revoked.
+	generations map[uint32]uint32
 }
 
 func (s *state) app(id string) *ready {
@@ -172,7 +174,7 @@ func scopeBits(scopes []string) (bits byte) {
 // makes the secret that access tokens are signed with.
 func OpenOAuth(ctx context.Context, c OAuthConfig) (*OAuth, error) {
 	o := &OAuth{config: c, failures: newThrottle(c.Clock, 0.5, 30), issues: newThrottle(c.Clock, 50, 500)}
-	first := &state{apps: map[[12]byte]*ready{}, revoked: map[[12]byte]time.Time{}}
+	first := &state{apps: map[[12]byte]*ready{}, revoked: map[[12]byte]time.Time{}, generations: map[uint32]uint32{}}
 	var sealed []byte
 	err := c.DB.View(ctx, func(r kv.Reader) (err error) {
 		if sealed, err = r.Get(signingKey()); err != nil {
@@ -199,7 +201,7 @@ func OpenOAuth(ctx context.Context, c OAuthConfig) (*OAuth, error) {
 			}
 			first.revoked[number] = ends
 		}
-		return nil
+		return readGenerations(r, first.generations)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open OAuth: %w", err)
@@ -211,6 +213,23 @@ func OpenOAuth(ctx context.Context, c OAuthConfig) (*OAuth, error) {
 	o.macs.New = func() any { return hmac.New(sha256.New, secret) }
 	o.now.Store(first)
 	return o, nil
+}
+
+func readGenerations(r kv.Reader, into map[uint32]uint32) error {
+	stem := kv.WorkspaceKey(oauthRoom).Byte(kindGeneration)
+	for pair, err := range r.Scan(kv.Prefix(stem)) {
+		if err != nil {
+			return err
+		}
+		parts := kv.PartsAfter(pair.Key, stem)
+		f := kv.FieldsOf(pair.Value)
+		space, format, n := parts.Uint32(), f.Byte(), f.Uvarint()
+		if !parts.OK() || !f.OK() || format != generationFormat {
+			return errors.New("how often the client tokens of a space were revoked is damaged or of an unknown format")
+		}
+		into[space] = uint32(n)
+	}
+	return nil
 }
 
 func decodeApp(value []byte) (*ready, error) {
@@ -264,7 +283,7 @@ func (o *OAuth) signing(ctx context.Context, sealed []byte) ([]byte, error) {
 // change replaces the state; o.changing is held.
 func (o *OAuth) change(fn func(*state)) {
 	had := o.now.Load()
-	next := &state{apps: maps.Clone(had.apps), revoked: maps.Clone(had.revoked)}
+	next := &state{apps: maps.Clone(had.apps), revoked: maps.Clone(had.revoked), generations: maps.Clone(had.generations)}
 	fn(next)
 	o.now.Store(next)
 }

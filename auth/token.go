@@ -10,8 +10,15 @@ import (
 	"kith/kv"
 )
 
+// rightDelete is the right to delete identifiers, in a stored token.
+const rightDelete = 1
+
 func encode(t ProfileToken, space uint32) []byte {
-	return kv.Value{tokenFormat}.String(t.ID).Uvarint(uint64(space)).String(t.Name).Varint(t.CreatedAt.UnixMilli())
+	v := kv.Value{tokenFormat2}.String(t.ID).Uvarint(uint64(space)).String(t.Name).Varint(t.CreatedAt.UnixMilli())
+	if t.Delete {
+		return v.Byte(rightDelete)
+	}
+	return v.Byte(0)
 }
 
 func decode(stored []byte) (t ProfileToken, space uint32, err error) {
@@ -21,7 +28,10 @@ func decode(stored []byte) (t ProfileToken, space uint32, err error) {
 	space = uint32(f.Uvarint())
 	t.Name = f.String()
 	t.CreatedAt = time.UnixMilli(f.Varint()).UTC()
-	if !f.OK() || format != tokenFormat {
+	if format == tokenFormat2 {
+		t.Delete = f.Byte()&rightDelete != 0
+	}
+	if !f.OK() || format != tokenFormat1 && format != tokenFormat2 {
 		return ProfileToken{}, 0, errors.New("a stored profile token is damaged or of an unknown format")
 	}
 	return t, space, nil

@@ -46,12 +46,35 @@ func (s *Server) Order(ctx context.Context, number uint32, c *event.Command) (Or
 }
 
 // Passed waits until the loop of a space has passed the record at an offset,
-// if it runs here. It fails with fault.Unavailable when the context ends
-// first.
+// if it runs here, also when another loop takes the place of the one at work
+// meanwhile. It fails with fault.Unavailable when the context ends first.
 func (s *Server) Passed(ctx context.Context, number uint32, at commitlog.Offset) error {
-	loop, err := s.loop(number)
-	if err != nil {
-		return fault.Wrap(fault.Unavailable, err)
+	sp := s.space(number)
+	for {
+		if sp == nil || sp.loop() == nil {
+			return fault.New(fault.Unavailable, "no loop runs for space %d", number)
+		}
+		l := sp.live.Load()
+		until, cancel := context.WithCancel(ctx)
+		stop := make(chan struct{})
+		go func() {
+			defer close(stop)
+			select {
+			case <-l.over:
+				cancel()
+			case <-until.Done():
+			}
+		}()
+		err := l.loop.Passed(until, at)
+		cancel()
+		<-stop
+		select {
+		case <-l.over: // its successor is asked
+		default:
+			return err
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
 	}
-	return loop.Passed(ctx, at)
 }

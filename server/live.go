@@ -8,6 +8,7 @@ import (
 	"kith/identity"
 	"kith/kv"
 	"kith/pipeline"
+	"kith/profile"
 )
 
 // live is what everybody goes by in a space: an epoch, the loop that writes it,
@@ -50,7 +51,8 @@ func (s *Server) errands(sp *space, loop *pipeline.Loop, r *row) []errand {
 			return identity.NewReader(r, space, epoch).People(after, limit)
 		},
 	})
-	return []errand{{"computations of space " + sp.slug, builder.Run}}
+	indexer := profile.NewIndexer(s.db, loop, r.profile, sp.number, loop.Epoch())
+	return []errand{{"computations of space " + sp.slug, builder.Run}, {"search index of space " + sp.slug, indexer.Run}}
 }
 
 // runSpace runs the live loop of a space, one after another: each runs until the

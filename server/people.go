@@ -6,6 +6,7 @@ import (
 
 	"kith/api"
 	"kith/audience"
+	"kith/auth"
 	"kith/delivery"
 	"kith/event"
 	"kith/fault"
@@ -20,8 +21,8 @@ import (
 // newAPI puts the control API and the Profile API in front of the rooms.
 func (s *Server) newAPI() *api.API {
 	return api.New(api.Config{
-		Version: s.cfg.Version, Workspace: s.workspace, Tokens: s.keeper, OAuth: s.oauth, Connectors: s.connectors,
-		Audiences: audiences{s.desk()}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Epoch: s.epoch,
+		Version: s.cfg.Version, Workspace: s.workspace, Tokens: s.keeper, Clients: auth.NewClientTokens(s.oauth), OAuth: s.oauth, Connectors: s.connectors,
+		Audiences: audiences{s.desk()}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Commands: commands{s}, Waiter: waiter{s}, Epoch: s.epoch,
 		Rejections: s.rejections, Quarantine: trackingplan.NewReader(s.db), Objects: object.NewReader(s.db), Bodies: s.archive,
 		DeadLetters: deadLetters{s.delivery}, Tracer: s.tracer(), Ledger: s.delivery, Feed: s.feed, Seen: s.counted(), Debugger: s.debugger(), Snippets: s.cdn, Imports: s.imports, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger,
 	})

@@ -1,0 +1,34 @@
+package profile
+
+import (
+	"context"
+	"slices"
+
+	"kith/event"
+	"kith/kv"
+)
+
+// Own returns the identifiers of a profile, and for each of those named the one
+// of them that it is. One that is not the profile's comes back without a value.
+func (rd *Reader) Own(ctx context.Context, t Target, named []event.Identifier) (own, found []event.Identifier, err error) {
+	err = rd.db.View(ctx, func(r kv.Reader) error {
+		_, p, err := locate(r, t)
+		if err != nil {
+			return err
+		}
+		for _, x := range p.Identifiers {
+			own = append(own, x.Identifier)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, id := range named {
+		if !slices.Contains(own, id) {
+			id = event.Identifier{}
+		}
+		found = append(found, id)
+	}
+	return own, found, nil
+}
