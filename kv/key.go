@@ -44,6 +44,12 @@ func SpaceRange(space uint32) [2]Range {
 	}
 }
 
+// EpochRange returns the range that holds all of a space's derived state in one
+// epoch.
+func EpochRange(space, epoch uint32) Range {
+	return Prefix(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32([]byte{scopeEpoch}, space), epoch))
+}
+
 // Clone returns a copy with room to grow, so that two keys can be built from
 // one stem.
 func (k Key) Clone() Key { return append(make(Key, 0, len(k)+40), k...) }

@@ -15,6 +15,7 @@ import (
 	"kith/fault"
 	"kith/kv"
 	"kith/proxy"
+	"kith/rebuild"
 )
 
 // Role is a part of the work that a server does.
@@ -63,6 +64,12 @@ type Config struct {
 	// LedgerRetention is how long delivery keeps what became of each event at
 	// each destination. Zero means 30 days.
 	LedgerRetention time.Duration
+	// EpochRetention is how long the state that a rebuild has replaced is kept,
+	// for swapping back. Zero means rebuild.DefaultRetention.
+	EpochRetention time.Duration
+	// RebuildShare is how much of the time a rebuild works, in percent, from 1 to
+	// 100; whatever it is, the live loop goes first. Zero means 100.
+	RebuildShare int
 	// TestClock, unless zero, makes the clock stand at that instant until
 	// POST /api/test-clock moves it. Only with a loopback Listen.
 	TestClock time.Time
@@ -109,6 +116,15 @@ func (c *Config) complete() error {
 	}
 	if err := c.completePublic(); err != nil {
 		return err
+	}
+	if c.EpochRetention == 0 {
+		c.EpochRetention = rebuild.DefaultRetention
+	}
+	if c.RebuildShare == 0 {
+		c.RebuildShare = 100
+	}
+	if c.RebuildShare < 1 || c.RebuildShare > 100 {
+		return fault.Field("rebuild-share", "%d is no percentage: want 1 to 100", c.RebuildShare)
 	}
 	if c.DedupWindow == 0 {
 		c.DedupWindow = DefaultDedupWindow

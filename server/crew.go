@@ -14,8 +14,11 @@ type crew struct {
 	wg     sync.WaitGroup
 }
 
-func newCrew(failed chan<- error) *crew {
-	ctx, cancel := context.WithCancel(context.Background())
+func newCrew(failed chan<- error) *crew { return newCrewIn(context.Background(), failed) }
+
+// newCrewIn makes a crew that ends with ctx too, which stop must still wait for.
+func newCrewIn(ctx context.Context, failed chan<- error) *crew {
+	ctx, cancel := context.WithCancel(ctx)
 	return &crew{ctx: ctx, cancel: cancel, failed: failed}
 }
 

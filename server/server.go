@@ -28,6 +28,7 @@ import (
 	"kith/inspect"
 	"kith/job"
 	"kith/kv"
+	"kith/rebuild"
 	"kith/secret"
 	"kith/trackingplan"
 	"kith/workspace"
@@ -64,6 +65,7 @@ type Server struct {
 	observer   *inspect.Observer // nil without the pipeline role
 	row        *row
 	syncs      *activation.Syncs
+	rebuilds   *rebuild.Manager
 	jobs       *job.Jobs
 	imports    *importer.Importer
 	delivery   *delivery.Delivery
@@ -133,6 +135,10 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.egress = egress.New(s.cfg.EgressAllow, net.DefaultResolver)
 	s.row = s.newRow()
+	s.rebuilds = rebuild.New(rebuild.Config{
+		DB: s.db, House: rebuildHouse{s}, Jobs: func() *job.Jobs { return s.jobs }, Clock: s.clock, Logger: s.cfg.Logger,
+		Engine: s.cfg.Version, Retention: s.cfg.EpochRetention,
+	})
 	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
 		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce,
 		Connectors: s.connectors.ForWorkspace(s.checkURL), CheckTrigger: checkTrigger, CheckFilter: checkFilter, CheckQuery: s.checkQuery, CheckRule: trackingplan.Check,
@@ -159,7 +165,7 @@ func (s *Server) open(ctx context.Context) error {
 		}
 	}
 	s.imports = s.newImporter()
-	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, s.syncs.Kind(), s.imports.Kind())
+	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, append(s.rebuilds.Kinds(), s.syncs.Kind(), s.syncs.Reconciles(), s.imports.Kind())...)
 	if err := s.imports.Open(ctx); err != nil {
 		return err
 	}
