@@ -103,7 +103,7 @@ func (w *World) identifiers(body map[string]any) []event.Identifier {
 		if !rule.declared && collection == collectionOf(name) && (slices.Contains(byDefault, name) || slices.Contains(onDemand, name)) {
 			return
 		}
-		if slices.Contains(rule.blocked, value) {
+		if slices.Contains(rule.blocked, value) || slices.Contains(w.blocked, event.Identifier{Collection: collection, Type: name, Value: value}) {
 			return
 		}
 		for _, p := range rule.patterns {

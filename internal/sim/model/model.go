@@ -9,8 +9,8 @@ import (
 	"kith/workspace"
 )
 
-// Record is a record of a space's sequence: an event, or the identifier rules
-// that are in force from here on.
+// Record is a record of a space's sequence: an event, a command, or the
+// identifier rules that are in force from here on.
 type Record struct {
 	Offset int
 	ID     event.RecordID
@@ -20,6 +20,7 @@ type Record struct {
 	Source    string // the id of the source it came from
 	MessageID string // a later event with the same one does not count
 	Rules     []workspace.IdentifierRule
+	Command   *event.Command
 }
 
 // World is everybody there is after a history.
@@ -33,6 +34,9 @@ type World struct {
 	rules  []rule
 	seen   map[string]bool
 	groups []groupCall
+	// separate and blocked are the standing commands.
+	separate [][2][]event.Identifier
+	blocked  []event.Identifier
 }
 
 // groupCall is a group call that belongs to a user and to an account, as they
@@ -64,9 +68,12 @@ func New() *World {
 	return w
 }
 
-// Add has the next record happen. Links are not kept up; Replay fills them in.
+// Add has the next record happen. Links are not kept up, and standing commands
+// not in force; Replay does both.
 func (w *World) Add(r Record) {
 	switch {
+	case r.Command != nil:
+		w.command(r.Command)
 	case r.Body == nil:
 		w.setRules(r.Rules)
 	case !w.seen[r.MessageID]:
@@ -78,6 +85,7 @@ func (w *World) Add(r Record) {
 // Replay evaluates a history from its beginning.
 func Replay(history []Record) *World {
 	w := New()
+	w.stand(history)
 	for _, r := range history {
 		w.Add(r)
 	}
@@ -207,6 +215,15 @@ func ownersOf(list []*Profile, ids []event.Identifier) (owners []*Profile) {
 // one of the owners alone.
 func (w *World) allowed(list []*Profile, ids []event.Identifier, time int64) bool {
 	owners := ownersOf(list, ids)
+	together := slices.Clone(ids)
+	for _, o := range owners {
+		for _, x := range o.Identifiers {
+			together = append(together, x.Identifier)
+		}
+	}
+	if w.apart(together) {
+		return false
+	}
 	types := map[string]bool{}
 	for _, id := range ids {
 		types[id.Type] = true
