@@ -45,6 +45,7 @@ func New(cfg Config) *API {
 	a.huma = a.routes(a.mux)
 	a.workspaceRoutes()
 	a.spaceRoutes()
+	a.filterRoutes()
 	a.sourceRoutes()
 	a.destinationRoutes()
 	a.catalogRoutes()

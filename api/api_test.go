@@ -159,6 +159,7 @@ func newWorld(t *testing.T) *world {
 			return nil
 		}),
 		CheckTrigger: func(trigger string) error { _, err := fql.ParseTrigger(trigger); return err },
+		CheckFilter:  func(condition string) error { _, err := fql.Parse(condition); return err },
 		CheckQuery: func(_ *workspace.Snapshot, a *workspace.Audience) error {
 			if strings.HasPrefix(a.Query, "!") {
 				return fault.New(fault.Invalid, "position 1: want a condition")
@@ -182,7 +183,7 @@ func newWorld(t *testing.T) *world {
 	w.api = api.New(api.Config{
 		Version: "test", Workspace: store, Tokens: keeper, Clients: auth.NewClientTokens(oauth), Commands: w.played, Waiter: w.played, OAuth: oauth, Connectors: registry, Audiences: w.played, Profiles: w.played,
 		Epoch:      func(context.Context, uint32) (uint32, error) { return 3, nil },
-		Rejections: w.rejections, Quarantine: w.played, Objects: w.played, Bodies: w.played, DeadLetters: w.played, Feed: w.feed, Snippets: snippets,
+		Rejections: w.rejections, Quarantine: w.played, Objects: w.played, Bodies: w.played, Past: w.played, DeadLetters: w.played, Feed: w.feed, Snippets: snippets,
 		Clock: clk, Random: random, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	})
 	mux := http.NewServeMux()

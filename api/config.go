@@ -37,6 +37,7 @@ type Config struct {
 	Quarantine  Quarantine
 	Objects     Objects
 	Bodies      Bodies
+	Past        Past
 	DeadLetters DeadLetters
 	Tracer      Tracer
 	Ledger      Ledger
