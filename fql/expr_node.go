@@ -109,13 +109,13 @@ func (n *node) eval(d *Document) Value {
 }
 
 func (n *node) call(d *Document) Value {
-	var list [3]Value
-	args := list[:len(n.args)]
+	var args arguments
+	if n.glob != nil {
+		s := n.args[0].eval(d)
+		return boolean(s.kind == String && n.glob.match(s.text))
+	}
 	for i, a := range n.args {
 		args[i] = a.eval(d)
-	}
-	if n.glob != nil {
-		return boolean(args[0].kind == String && n.glob.match(args[0].text))
 	}
 	return n.fn.apply(args)
 }

@@ -12,23 +12,27 @@ type function struct {
 	usage  string
 	params []kinds // which a call must be able to have; null may stand for each
 	result kinds
-	apply  func(args []Value) Value
+	apply  func(args arguments) Value
 }
+
+// arguments are what a function is called with. They are handed over as a
+// value, so that a call needs no memory.
+type arguments [3]Value
 
 // functions are those of Segment's documents (public-api/fql), and semver,
 // which its published matcher has.
 var functions = [...]function{
-	{"contains", "contains(s, sub)", []kinds{aString, aString}, aBool, func(a []Value) Value {
+	{"contains", "contains(s, sub)", []kinds{aString, aString}, aBool, func(a arguments) Value {
 		return boolean(a[0].kind == String && a[1].kind == String && strings.Contains(a[0].text, a[1].text))
 	}},
-	{"match", "match(s, pattern)", []kinds{aString, aString}, aBool, func(a []Value) Value {
+	{"match", "match(s, pattern)", []kinds{aString, aString}, aBool, func(a arguments) Value {
 		if a[0].kind != String || a[1].kind != String {
 			return boolean(false)
 		}
 		g, wrong := compileGlob(a[1].text)
 		return boolean(wrong == "" && g.match(a[0].text))
 	}},
-	{"length", "length(s)", []kinds{aString | aList}, aNumber | aNull, func(a []Value) Value {
+	{"length", "length(s)", []kinds{aString | aList}, aNumber | aNull, func(a arguments) Value {
 		switch a[0].kind {
 		case Null:
 			return numeral(0)
@@ -46,9 +50,9 @@ var functions = [...]function{
 	{"snakecase", "snakecase(s)", []kinds{aString}, aString | aNull, onText(func(s string) string { return strings.ReplaceAll(s, " ", "_") })},
 	{"kebabcase", "kebabcase(s)", []kinds{aString}, aString | aNull, onText(func(s string) string { return strings.ReplaceAll(s, " ", "-") })},
 	{"titlecase", "titlecase(s)", []kinds{aString}, aString | aNull, onText(titleCase)},
-	{"typeof", "typeof(v)", []kinds{anything}, aString, func(a []Value) Value { return texts(a[0].kind.String()) }},
-	{"bool", "bool(v)", []kinds{anything}, aBool, func(a []Value) Value { return boolean(truth(a[0])) }},
-	{"string", "string(v)", []kinds{anything}, aString, func(a []Value) Value {
+	{"typeof", "typeof(v)", []kinds{anything}, aString, func(a arguments) Value { return texts(a[0].kind.String()) }},
+	{"bool", "bool(v)", []kinds{anything}, aBool, func(a arguments) Value { return boolean(truth(a[0])) }},
+	{"string", "string(v)", []kinds{anything}, aString, func(a arguments) Value {
 		switch a[0].kind {
 		case Null:
 			return texts("")
@@ -57,7 +61,7 @@ var functions = [...]function{
 		}
 		return texts(a[0].JSON())
 	}},
-	{"number", "number(v)", []kinds{aNumber | aString}, aNumber | aNull, func(a []Value) Value {
+	{"number", "number(v)", []kinds{aNumber | aString}, aNumber | aNull, func(a arguments) Value {
 		if a[0].kind == String {
 			f, err := strconv.ParseFloat(strings.TrimSpace(a[0].text), 64)
 			if err != nil || !decimalNumber.MatchString(strings.TrimSpace(a[0].text)) {
@@ -70,15 +74,15 @@ var functions = [...]function{
 		}
 		return Value{}
 	}},
-	{"semver", "semver(version, '>=', version)", []kinds{aString, aString, aString}, aBool, func(a []Value) Value {
+	{"semver", "semver(version, '>=', version)", []kinds{aString, aString, aString}, aBool, func(a arguments) Value {
 		return boolean(semver(a[0].Text(), a[1].Text(), a[2].Text()))
 	}},
 }
 
 func functionNamed(name string) *function {
-	for i := range functions {
-		if functions[i].name == name {
-			return &functions[i]
+	for _, f := range functions {
+		if f.name == name {
+			return &f
 		}
 	}
 	return nil
@@ -93,8 +97,8 @@ func functionNames() string {
 }
 
 // onText makes a function of texts one that leaves null, and all else, null.
-func onText(fn func(string) string) func([]Value) Value {
-	return func(a []Value) Value {
+func onText(fn func(string) string) func(arguments) Value {
+	return func(a arguments) Value {
 		if a[0].kind != String {
 			return Value{}
 		}
