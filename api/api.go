@@ -55,6 +55,7 @@ func New(cfg Config) *API {
 	a.inspectRoutes()
 	a.objectRoutes()
 	a.traceRoutes()
+	a.explainRoutes()
 	a.overviewRoutes()
 	a.oauthRoutes()
 	a.importRoutes()

@@ -40,6 +40,7 @@ type Config struct {
 	Past        Past
 	DeadLetters DeadLetters
 	Tracer      Tracer
+	Explainer   Explainer
 	Ledger      Ledger
 	Feed        Feed
 	Seen        Seen

@@ -52,6 +52,8 @@ type commands struct {
 	Serve    serveCommand    `cmd:"" help:"Run a Kith server."`
 	Tail     tailCommand     `cmd:"" help:"Show events as they pass each stage."`
 	Trace    traceCommand    `cmd:"" help:"Say what became of a message, stage by stage and destination by destination."`
+	Explain  explainCommand  `cmd:"" help:"Say why a profile is what it is, or why two identifiers are one person or not."`
+	Insights insightsCommand `cmd:"" help:"Show what identity did and refused: violations, events of nobody, merges, mappings."`
 	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
 	Import   importCommand   `cmd:"" help:"Make profiles of the rows of CSV files."`

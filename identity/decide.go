@@ -18,6 +18,7 @@ func (p *pass) decide(r *pipeline.Record, rs *rules, res *Resolution) error {
 	}
 	if res.found.optedOut {
 		res.Reason = OptedOut
+		p.emit(r, event.ProfileID{}, pipeline.Change{Kind: pipeline.IdentifierRefused, Detail: OptedOut})
 		p.refused.note(r, res)
 		return nil
 	}

@@ -203,6 +203,17 @@ type Edge struct {
 	MessageID string `json:"messageId,omitempty"`
 }
 
+// CollectionOf returns the collection that people mean by a type of
+// identifier: accounts for one that the space's rules, or the standard types,
+// have in accounts alone, else users. nil has the default rules.
+func CollectionOf(space *workspace.Space, name string) string {
+	rs, err := compile(space)
+	if err == nil && rs.of(event.Users, name) == nil && (rs.of(event.Accounts, name) != nil || standardCollection(name) == event.Accounts) {
+		return event.Accounts
+	}
+	return event.Users
+}
+
 // Explain answers a question. A profile that was never given is
 // fault.NotFound; an identifier that is nobody's is explained as that.
 func (x *Explainer) Explain(ctx context.Context, q Question) (*Explanation, error) {

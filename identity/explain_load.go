@@ -185,11 +185,6 @@ func (l *lineage) at(id event.ProfileID, record commitlog.Offset) event.ProfileI
 	}
 }
 
-// has reports whether the profile has an identifier now.
-func (l *lineage) has(id event.Identifier) bool {
-	return slices.ContainsFunc(l.root.Identifiers, func(x Identified) bool { return x.Identifier == id })
-}
-
 // passed reads a record; nil when it is not kept any more or was erased.
 func (e *explaining) passed(at commitlog.Offset) (*archive.Passed, error) {
 	if p, ok := e.read[at]; ok {

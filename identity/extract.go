@@ -90,6 +90,14 @@ func find(rs *rules, r *pipeline.Record) found {
 	for _, l := range rs.lookups {
 		l.in(r.Event, f.add)
 	}
+	for _, id := range [...]event.Identifier{
+		{Collection: event.Users, Type: "user_id", Value: r.Event.UserID}, {Collection: event.Users, Type: "anonymous_id", Value: r.Event.AnonymousID},
+		{Collection: event.Accounts, Type: "group_id", Value: r.Event.GroupID},
+	} {
+		if len(id.Value) > event.MaxIdentifierBytes {
+			f.add(id) // so that it is told; StandardIdentifiers passes over it
+		}
+	}
 	return f
 }
 

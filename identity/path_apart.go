@@ -10,8 +10,8 @@ import (
 
 // How far an explanation looks for what stands between two profiles.
 const (
-	maxBetweenProfiles = 200   // that a chain of refusals is followed through
-	maxBetweenEvents   = 5_000 // of the history of one of the two
+	maxBetweenProfiles = 2_000 // that a chain of refusals is followed through
+	maxBetweenEvents   = 5_000 // of the history of one profile
 )
 
 // apart explains why the identifiers of two profiles are not one person.
@@ -30,11 +30,6 @@ func (e *explaining) apart(c *Connection, other event.Identifier, theirs *lineag
 	chain, err := e.chain(theirs)
 	if err != nil {
 		return err
-	}
-	if chain == nil {
-		if chain, err = e.inHistory(theirs); err != nil {
-			return err
-		}
 	}
 	switch n := len(chain); {
 	case n == 1:
@@ -78,12 +73,19 @@ func (e *explaining) separations(c *Connection, theirs *lineage) {
 	}
 }
 
+// tie is an identifier that was on a profile's events and was not used there,
+// though it is another's.
+type tie struct {
+	id             event.Identifier
+	owner, profile event.ProfileID // as they are now
+}
+
 // chain looks for refused uses that lead from one profile to the other: each
-// would have joined two profiles. It follows the fewest.
+// would have joined two profiles. It takes the fewest.
 func (e *explaining) chain(theirs *lineage) ([]refusedUse, error) {
 	type reached struct {
 		from event.ProfileID
-		by   refusedUse
+		by   tie
 	}
 	start, goal := e.of.root.ID, theirs.root.ID
 	came := map[event.ProfileID]reached{start: {}}
@@ -92,30 +94,34 @@ func (e *explaining) chain(theirs *lineage) ([]refusedUse, error) {
 		at := queue[0]
 		if looked++; looked > maxBetweenProfiles {
 			e.noteOnce(fmt.Sprintf("A chain was looked for through %d profiles only.", maxBetweenProfiles))
-			break
+			return nil, nil
 		}
-		list, err := e.refusedAround(at)
-		if err != nil {
+		var ties []tie
+		if err := e.view(func(r Reader) (err error) {
+			ties, err = tiesOf(r, at)
+			return err
+		}); err != nil {
 			return nil, err
 		}
-		for _, r := range list {
-			next := r.owner
-			if next == at || next.IsZero() {
-				next = r.profile
+		for _, t := range ties {
+			next := t.owner
+			if next == at {
+				next = t.profile
 			}
-			if next.IsZero() || next == at {
+			if _, ok := came[next]; ok || next.IsZero() {
 				continue
 			}
-			if _, ok := came[next]; ok {
-				continue
-			}
-			came[next] = reached{at, r}
+			came[next] = reached{at, t}
 			queue = append(queue, next)
 		}
 		if _, ok := came[goal]; ok {
 			var chain []refusedUse
 			for p := goal; p != start; p = came[p].from {
-				chain = append(chain, came[p].by)
+				use, err := e.useOf(came[p].by)
+				if err != nil {
+					return nil, err
+				}
+				chain = append(chain, use)
 			}
 			slices.Reverse(chain)
 			return chain, nil
@@ -124,116 +130,99 @@ func (e *explaining) chain(theirs *lineage) ([]refusedUse, error) {
 	return nil, nil
 }
 
-// refusedAround returns the refused uses that tie a profile to others: on its
-// events, and of its identifiers. Their profiles are those of now.
-func (e *explaining) refusedAround(profile event.ProfileID) (list []refusedUse, err error) {
-	type one struct {
-		Refused
-		violation string
-		id        *event.Identifier
-	}
-	var all []one
-	err = e.view(func(r Reader) error {
-		all = nil
-		p, err := r.Profile(profile)
-		if err != nil {
-			return err
-		}
-		family := p.Family()
-		for _, id := range family[:min(len(family), maxExplainedProfiles)] {
-			groups, err := r.RefusalsOn(id)
-			if err != nil {
-				return err
-			}
-			for i := range groups {
-				for _, x := range groups[i].kept() {
-					all = append(all, one{x, groups[i].Violation, nil})
-				}
-			}
-		}
-		for i := range p.Identifiers[:min(len(p.Identifiers), maxExplainedIdentifiers)] {
-			id := p.Identifiers[i].Identifier
-			groups, err := r.RefusalsOf(id)
-			if err != nil {
-				return err
-			}
-			for j := range groups {
-				for _, x := range groups[j].kept() {
-					all = append(all, one{x, groups[j].Violation, &id})
-				}
-			}
-		}
-		return nil
-	})
+// tiesOf returns what ties a profile to others: identifiers of others on its
+// events, and its identifiers on the events of others.
+func tiesOf(r Reader, profile event.ProfileID) (ties []tie, err error) {
+	p, err := r.Profile(profile)
 	if err != nil {
 		return nil, err
 	}
-	for i := range all[:min(len(all), maxExplainedRefusals)] {
-		r, err := e.refusal(&all[i].Refused, all[i].violation, all[i].id)
+	family := p.Family()
+	for _, member := range family[:min(len(family), maxExplainedProfiles)] {
+		ids, err := r.Seen(member)
 		if err != nil {
 			return nil, err
 		}
-		if err := e.view(func(read Reader) (err error) {
-			if !r.profile.IsZero() {
-				r.profile, err = read.Resolve(r.profile)
+		for _, id := range ids[:min(len(ids), maxExplainedIdentifiers)] {
+			owner, err := r.owner(id)
+			if err != nil {
+				return nil, err
 			}
-			return err
-		}); err != nil {
+			if owner != p.ID {
+				ties = append(ties, tie{id, owner, p.ID})
+			}
+		}
+	}
+	for i := range p.Identifiers[:min(len(p.Identifiers), maxExplainedIdentifiers)] {
+		id := p.Identifiers[i].Identifier
+		profiles, _, err := r.Sightings(id)
+		if err != nil {
 			return nil, err
 		}
-		list = append(list, r)
+		for _, other := range profiles[:min(len(profiles), maxExplainedProfiles)] {
+			if other, err = r.Resolve(other); err != nil {
+				return nil, err
+			}
+			if other != p.ID {
+				ties = append(ties, tie{id, p.ID, other})
+			}
+		}
 	}
-	return list, nil
+	return ties, nil
 }
 
-// inHistory looks through the events of the one of two profiles for one that
-// carries an identifier of the other: refusals are kept one by one only at both
-// ends.
-func (e *explaining) inHistory(theirs *lineage) ([]refusedUse, error) {
-	for _, side := range []struct{ of, other *lineage }{{e.of, theirs}, {theirs, e.of}} {
-		n := 0
-		var hit *refusedUse
-		var family []event.ProfileID
-		for _, m := range side.of.order {
-			family = append(family, m.ID)
+// useOf finds the event of a tie: among the refusals that are kept one by one,
+// or in the history of the profile.
+func (e *explaining) useOf(t tie) (refusedUse, error) {
+	var groups []Refusals
+	var family []event.ProfileID
+	if err := e.view(func(r Reader) (err error) {
+		if family, err = r.Family(t.profile); err == nil {
+			groups, err = r.RefusalsOf(t.id)
 		}
-		whole := archive.Window{From: -1 << 62, To: 1 << 62}
-		err := e.past.History(e.ctx, e.q.Space.Number, e.q.Epoch, family, whole, func(x archive.Entry) (bool, error) {
-			if n++; n > maxBetweenEvents {
-				e.noteOnce(fmt.Sprintf("The first %d events of %s were looked through.", maxBetweenEvents, side.of.root.ID))
-				return false, nil
-			}
-			if len(x.Body) == 0 {
-				return true, nil
-			}
-			f, err := e.found(&archive.Passed{Entry: x})
+		return err
+	}); err != nil {
+		return refusedUse{}, err
+	}
+	for i := range groups {
+		for _, x := range groups[i].kept() {
+			use, err := e.refusal(&x, groups[i].Violation, &t.id)
 			if err != nil {
-				return false, err
+				return use, err
 			}
-			for _, id := range f.ids {
-				if !side.other.has(id) {
-					continue
-				}
-				hit = &refusedUse{id: id, owner: side.other.root.ID, profile: side.of.root.ID}
-				shown := event.ExternalIDOf(id)
-				hit.Identifier, hit.OwnerID, hit.ProfileID = &shown, hit.owner.String(), hit.profile.String()
-				if hit.On, err = e.sighting(x.Offset); err != nil {
-					return false, err
-				}
-				if _, hit.Snapshot, err = e.rulesAt(x.Offset); err != nil {
-					return false, err
-				}
-				hit.Words = fmt.Sprintf("%s was on %s and was not used. It belongs to %s; the event is of %s.", name(id), e.onMessage(&hit.On), hit.OwnerID, hit.ProfileID)
-				return false, nil
+			if slices.Contains(family, use.profile) {
+				return use, nil
 			}
-			return true, nil
-		})
-		if err != nil {
-			return nil, err
-		}
-		if hit != nil {
-			return []refusedUse{*hit}, nil
 		}
 	}
-	return nil, nil
+	use := refusedUse{id: t.id, owner: t.owner, profile: t.profile}
+	shown := event.ExternalIDOf(t.id)
+	use.Identifier, use.OwnerID, use.ProfileID = &shown, t.owner.String(), t.profile.String()
+	n := 0
+	whole := archive.Window{From: -1 << 62, To: 1 << 62}
+	err := e.past.History(e.ctx, e.q.Space.Number, e.q.Epoch, family, whole, func(x archive.Entry) (bool, error) {
+		if n++; n > maxBetweenEvents {
+			return false, nil
+		}
+		if len(x.Body) == 0 {
+			return true, nil
+		}
+		f, err := e.found(&archive.Passed{Entry: x})
+		if err != nil || !slices.Contains(f.ids, t.id) {
+			return err == nil, err
+		}
+		if use.On, err = e.sighting(x.Offset); err == nil {
+			_, use.Snapshot, err = e.rulesAt(x.Offset)
+		}
+		return false, err
+	})
+	if err != nil {
+		return use, err
+	}
+	on := "an event"
+	if use.On.RecordID != "" {
+		on = e.onMessage(&use.On)
+	}
+	use.Words = fmt.Sprintf("%s was on %s and was not used. It belongs to %s; the event is of %s.", name(t.id), on, use.OwnerID, use.ProfileID)
+	return use, nil
 }

@@ -64,6 +64,9 @@ type Config struct {
 	// LedgerRetention is how long delivery keeps what became of each event at
 	// each destination. Zero means 30 days.
 	LedgerRetention time.Duration
+	// InsightsRetention is how long what identity did and refused can be
+	// searched; it is counted for longer. Zero means 30 days.
+	InsightsRetention time.Duration
 	// EpochRetention is how long the state that a rebuild has replaced is kept,
 	// for swapping back. Zero means rebuild.DefaultRetention.
 	EpochRetention time.Duration

@@ -63,6 +63,7 @@ type Server struct {
 	feed       *inspect.Feed
 	rejections *inspect.Rejections
 	observer   *inspect.Observer // nil without the pipeline role
+	insights   *inspect.Insights // likewise
 	row        *row
 	syncs      *activation.Syncs
 	rebuilds   *rebuild.Manager
@@ -130,6 +131,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.openObserver()
+	s.openInsights()
 	if s.connectors, err = destination.NewRegistry(s.cfg.Destinations...); err != nil {
 		return err
 	}
@@ -251,6 +253,7 @@ func (s *Server) Run(ctx context.Context) error {
 	background.run("files of imports", s.imports.Run)
 	if s.observer != nil {
 		background.run("schema and usage", s.observer.Run)
+		background.run("insights", s.insights.Run)
 	}
 	s.startLoops()
 	back := newCrew(s.failed)

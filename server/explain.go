@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kith/clock"
+	"kith/identity"
+	"kith/inspect"
+)
+
+// openInsights makes what follows the resolved logs behind the loops, where
+// loops run.
+func (s *Server) openInsights() {
+	if !s.cfg.has(Pipeline) {
+		return
+	}
+	s.insights = inspect.NewInsights(inspect.InsightsConfig{
+		DB: s.db, Resolved: s.resolved, Spaces: s.spaceNumbers, Clock: s.clock, Pace: clock.System{}, Retention: s.cfg.InsightsRetention,
+		Untyped: []string{identity.TooManyTypes, identity.ValueTooLong}, Logger: s.cfg.Logger,
+	})
+}
+
+// explainer says what identity did and why; see api.Explainer.
+type explainer struct {
+	*identity.Explainer
+	read     *inspect.InsightReader
+	insights *inspect.Insights // nil where no loops run
+}
+
+func (s *Server) explainer() explainer {
+	return explainer{identity.NewExplainer(s.db, s.archive, s.workspace), inspect.NewInsightReader(s.db, s.resolved), s.insights}
+}
+
+// Insights searches, after waiting a moment for what has just come in.
+func (x explainer) Insights(ctx context.Context, q inspect.InsightQuery) (inspect.InsightPage, error) {
+	x.settle(ctx)
+	return x.read.Search(ctx, q)
+}
+
+// InsightCounts counts, likewise.
+func (x explainer) InsightCounts(ctx context.Context, q inspect.InsightCountQuery) ([]inspect.InsightCount, error) {
+	x.settle(ctx)
+	return x.read.Counts(ctx, q)
+}
+
+func (x explainer) settle(ctx context.Context) {
+	if x.insights != nil {
+		x.insights.Settle(ctx)
+	}
+}
+
+// insightLag is how far insights are behind.
+type insightLag struct{ s *Server }
+
+// Describe implements prometheus.Collector; the descriptions come with the
+// numbers.
+func (insightLag) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (l insightLag) Collect(out chan<- prometheus.Metric) {
+	if l.s.insights == nil {
+		return
+	}
+	lag := prometheus.NewDesc("kith_insights_lag_outputs", "Outputs of the loop that are not in insights yet.", []string{"space"}, nil)
+	for _, sp := range l.s.allSpaces() {
+		if n, err := l.s.insights.Lag(context.Background(), sp.number); err == nil {
+			out <- prometheus.MustNewConstMetric(lag, prometheus.GaugeValue, float64(n), sp.slug)
+		}
+	}
+}
