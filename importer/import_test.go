@@ -50,6 +50,8 @@ type taker struct {
 	calls []string
 	dry   int
 	end   commitlog.Offset
+	// passed are the ends that were waited for.
+	passed []commitlog.Offset
 	// before is asked before each batch, with how many calls were taken.
 	before func(taken int) error
 	refuse string // calls with this in them are refused
@@ -85,7 +87,15 @@ func (c *taker) End(uint32) (commitlog.Offset, error) {
 	return c.end, nil
 }
 
-func (c *taker) Passed(context.Context, uint32, commitlog.Offset) error { return nil }
+func (c *taker) Passed(_ context.Context, _ uint32, at commitlog.Offset) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at >= c.end {
+		return fmt.Errorf("the loop never passes %d: the log ends at %d", at, c.end)
+	}
+	c.passed = append(c.passed, at+1)
+	return nil
+}
 
 func (c *taker) taken() []string {
 	c.mu.Lock()
@@ -244,6 +254,9 @@ func TestImport(t *testing.T) {
 	}
 	if twice := once(t, d.taker.taken(), s.ID, 3000); twice > 0 {
 		t.Errorf("%d calls were sent twice", twice)
+	}
+	if diff := cmp.Diff([]commitlog.Offset{3000}, d.taker.passed); diff != "" {
+		t.Errorf("waited for (-want +got):\n%s", diff)
 	}
 	source := d.store.Current().Source(s.Source)
 	if source == nil || source.Slug != SourceSlug || source.MetadataID != SourceMetadata || !source.Enabled || len(source.WriteKeys) > 0 {
@@ -413,6 +426,26 @@ func TestStops(t *testing.T) {
 		t.Errorf("report (-want +got):\n%s", diff)
 	}
 	t.Logf("%d stops, %d calls more than needed", stops, len(d.taker.taken())-len(calls))
+}
+
+// TestLeavesRoom never sends more than two stretches ahead of the loop.
+func TestLeavesRoom(t *testing.T) {
+	d := newDesk(t, Limits{})
+	most := commitlog.Offset(0)
+	d.taker.before = func(taken int) error {
+		d.taker.mu.Lock()
+		defer d.taker.mu.Unlock()
+		last := commitlog.Offset(0)
+		if n := len(d.taker.passed); n > 0 {
+			last = d.taker.passed[n-1]
+		}
+		most = max(most, commitlog.Offset(taken)-last)
+		return nil
+	}
+	s := d.ended(d.create(Options{}, guests(10*stretch)).ID)
+	if s.State != Finished || most > 2*stretch+2*batchRows || most < stretch || len(d.taker.passed) < 8 {
+		t.Errorf("%s; %d calls before the loop at most, which was waited for at %v", s.State, most, d.taker.passed)
+	}
 }
 
 // TestWaits has the collector full, and the source disabled, for a while.

@@ -79,11 +79,11 @@ type worker struct {
 	report  *report
 	build   builder
 	batch   []read
-	size    int                 // bytes of the calls of batch
-	ends    [2]commitlog.Offset // of the raw log after the last two stretches
-	until   uint64              // rows of this stretch
-	seen    bool                // there is a preview
-	counted int64               // bytes of the report that Importer.used knows of
+	size    int              // bytes of the calls of batch
+	end     commitlog.Offset // of the raw log after the last stretch
+	until   uint64           // rows of this stretch
+	seen    bool             // there is a preview
+	counted int64            // bytes of the report that Importer.used knows of
 }
 
 // read is a row that has been read.
@@ -160,13 +160,15 @@ func (w *worker) work(ctx context.Context) error {
 	if err := w.flush(ctx); err != nil {
 		return err
 	}
-	// Whoever sees that it is finished finds the profiles.
-	for range w.ends {
-		if err := w.letLoopCatchUp(ctx); err != nil {
-			return err
-		}
+	if w.kept.Options.DryRun {
+		return nil
 	}
-	return nil
+	// Whoever sees that it is finished finds the profiles.
+	end, err := w.m.cfg.Loop.End(w.kept.Space)
+	if err != nil {
+		return err
+	}
+	return w.passed(ctx, end)
 }
 
 // take makes calls of a row.
@@ -291,8 +293,8 @@ func (w *worker) source() (*workspace.Source, error) {
 	return &workspace.Source{Slug: SourceSlug, MetadataID: SourceMetadata, Enabled: true, SpaceID: space.ID}, nil
 }
 
-// letLoopCatchUp waits until the loop has passed what was sent in the stretch
-// before the last, so that what comes from elsewhere does not wait behind a
+// letLoopCatchUp waits until the loop has passed what was sent before the last
+// stretch, so that what comes from elsewhere does not wait behind a
 // whole file.
 func (w *worker) letLoopCatchUp(ctx context.Context) error {
 	w.until = w.at.Rows + stretch
@@ -303,14 +305,19 @@ func (w *worker) letLoopCatchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	behind := w.ends[0]
-	w.ends[0], w.ends[1] = w.ends[1], end
-	if behind == 0 {
+	behind := w.end
+	w.end = end
+	return w.passed(ctx, behind)
+}
+
+// passed waits until the loop has passed everything before an end of the log.
+func (w *worker) passed(ctx context.Context, end commitlog.Offset) error {
+	if end == 0 {
 		return nil
 	}
 	w.waits("the events before are being processed")
 	defer w.waits("")
-	return w.m.cfg.Loop.Passed(ctx, w.kept.Space, behind-1)
+	return w.m.cfg.Loop.Passed(ctx, w.kept.Space, end-1)
 }
 
 // waits notes why the import does not go on; empty: it does.
