@@ -13,13 +13,37 @@ import (
 	"kith/fault"
 )
 
-// profileCommand shows one profile.
+// profileCommand is what there is to do with profiles.
 type profileCommand struct {
-	remote
-	ID         string `arg:"" name:"type:value" help:"An identifier, as user_id:u1 or email:jo@example.com, or a profile's id, use_…"`
+	Show             showProfileCommand      `cmd:"" default:"withargs" help:"Show a profile: identifiers, traits, audiences, events."`
+	Search           searchCommand           `cmd:"" help:"Find profiles by the beginning of an identifier, or by traits."`
+	Get              getProfilesCommand      `cmd:"" help:"Read traits, identifiers or metadata of many profiles at once."`
+	DeleteIdentifier deleteIdentifierCommand `cmd:"" help:"Take identifiers away from a profile, which keeps its traits and events."`
+	ClientToken      clientTokenCommand      `cmd:"" help:"Make a short-lived token with which an app reads profiles itself."`
+}
+
+// among says which profiles are meant.
+type among struct {
 	Space      string `default:"default" placeholder:"SLUG" help:"The space."`
 	Collection string `default:"users" enum:"users,accounts" help:"users or accounts."`
-	Events     int    `default:"10" help:"How many events to show, newest first, at most 100."`
+}
+
+// waiting has a read see a message that was accepted before it.
+type waiting struct {
+	WaitFor     string `placeholder:"ID" help:"Wait until the message of this messageId is processed."`
+	WaitTimeout int    `placeholder:"SECONDS" help:"How long to wait for it: 5 by default, at most 30."`
+}
+
+func (w *waiting) wait() client.Wait { return client.Wait{For: w.WaitFor, Limit: w.WaitTimeout} }
+
+// showProfileCommand shows one profile.
+type showProfileCommand struct {
+	remote
+	among
+	waiting
+	ID     string `arg:"" name:"type:value" help:"An identifier, as user_id:u1 or email:jo@example.com, or a profile's id, use_…"`
+	Events int    `default:"10" help:"How many events to show, newest first, at most 100."`
+	Types  string `placeholder:"TYPES" help:"Kinds of call to show: track, page, screen, identify, group, alias, comma between. By default the first three."`
 }
 
 // shownProfile is a profile as --json prints it.
@@ -33,7 +57,7 @@ type shownProfile struct {
 }
 
 // Run shows the profile.
-func (c *profileCommand) Run(r *run) error {
+func (c *showProfileCommand) Run(r *run) error {
 	server, err := c.client()
 	if err != nil {
 		return err
@@ -54,9 +78,13 @@ func (c *profileCommand) Run(r *run) error {
 // profilePage is how much of a profile is read at a time.
 const profilePage = 100
 
-func (c *profileCommand) read(r *run, server *client.Client) (p *shownProfile, err error) {
+func (c *showProfileCommand) read(r *run, server *client.Client) (p *shownProfile, err error) {
 	of := client.Profile{Space: c.Space, Collection: c.Collection, ID: c.ID}
 	p = &shownProfile{}
+	// What is waited for first is in all reads behind it.
+	if p.Metadata, err = server.Metadata(r.ctx, of, c.wait()); err != nil {
+		return nil, err
+	}
 	p.Identifiers, err = everything(func(page client.Page) ([]client.ExternalID, client.Cursor, error) {
 		return server.ExternalIDs(r.ctx, of, page)
 	})
@@ -76,12 +104,11 @@ func (c *profileCommand) read(r *run, server *client.Client) (p *shownProfile, e
 		return nil, err
 	}
 	if c.Events > 0 {
-		if p.Events, _, err = server.Events(r.ctx, of, client.Page{Limit: c.Events}); err != nil {
+		if p.Events, _, err = server.Events(r.ctx, of, client.Page{Limit: c.Events, Types: c.Types}); err != nil {
 			return nil, err
 		}
 	}
-	p.Metadata, err = server.Metadata(r.ctx, of)
-	return p, err
+	return p, nil
 }
 
 func traits(r *run, server *client.Client, of client.Profile, class string) (map[string]json.RawMessage, error) {
@@ -136,10 +163,19 @@ func (p *shownProfile) print(to io.Writer) error {
 	if len(p.Events) > 0 {
 		fmt.Fprintln(w, "Events, newest first")
 		for _, e := range p.Events {
-			fmt.Fprintf(w, "  %s\t%s\t%s\n", e.Timestamp, cmp.Or(e.Event, e.Type), e.Properties)
+			fmt.Fprintf(w, "  %s\t%s\t%s\n", e.Timestamp, cmp.Or(e.Event, e.Type), said(e))
 		}
 	}
 	return w.Flush()
+}
+
+// said returns what a call says: its properties, or of calls without any the
+// traits.
+func said(e client.ProfileEvent) json.RawMessage {
+	if len(e.Traits) > 0 {
+		return e.Traits
+	}
+	return e.Properties
 }
 
 func section(w io.Writer, title string, values map[string]json.RawMessage) {

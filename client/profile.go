@@ -21,6 +21,25 @@ type Page struct {
 	Include string // names or types, separated by commas
 	Class   string // of traits: "audience" or "computed_trait"
 	Verbose bool
+	// Types are kinds of call, separated by commas, for which events are read;
+	// empty: track, page and screen, all shown as track.
+	Types string
+	Wait  Wait
+}
+
+// Wait has a read see a message that was accepted before it.
+type Wait struct {
+	For   string // the message's id; empty: nothing is waited for
+	Limit int    // seconds, at most 30; zero leaves it to the server
+}
+
+func (w Wait) set(q url.Values) {
+	if w.For != "" {
+		q.Set("wait_for", w.For)
+	}
+	if w.Limit > 0 {
+		q.Set("wait_timeout", strconv.Itoa(w.Limit))
+	}
 }
 
 // Cursor is where a list goes on.
@@ -48,6 +67,7 @@ type ProfileEvent struct {
 	SourceID    string          `json:"source_id"`
 	Timestamp   string          `json:"timestamp"`
 	Properties  json.RawMessage `json:"properties"`
+	Traits      json.RawMessage `json:"traits,omitempty"` // of identify and group calls
 	Context     json.RawMessage `json:"context,omitempty"`
 	ExternalIDs []ExternalID    `json:"external_ids"`
 }
@@ -101,39 +121,39 @@ func (c *Client) Links(ctx context.Context, p Profile, page Page) ([]Link, Curso
 
 // Metadata reads when and from where a profile came, as the Profile API says
 // it.
-func (c *Client) Metadata(ctx context.Context, p Profile) (json.RawMessage, error) {
+func (c *Client) Metadata(ctx context.Context, p Profile, wait Wait) (json.RawMessage, error) {
 	var out struct {
 		Metadata json.RawMessage `json:"metadata"`
 	}
-	err := c.profile(ctx, p, "metadata", Page{}, &out)
+	err := c.profile(ctx, p, "metadata", Page{Wait: wait}, &out)
 	return out.Metadata, err
 }
 
 func (c *Client) profile(ctx context.Context, p Profile, what string, page Page, out any) error {
-	collection := p.Collection
-	if collection == "" {
-		collection = "users"
-	}
 	q := url.Values{}
 	if page.Limit > 0 {
 		q.Set("limit", strconv.Itoa(page.Limit))
 	}
-	if page.Next != "" {
-		q.Set("next", page.Next)
-	}
-	if page.Include != "" {
-		q.Set("include", page.Include)
-	}
-	if page.Class != "" {
-		q.Set("class", page.Class)
+	for name, value := range map[string]string{"next": page.Next, "include": page.Include, "class": page.Class, "types": page.Types} {
+		if value != "" {
+			q.Set(name, value)
+		}
 	}
 	if page.Verbose {
 		q.Set("verbose", "true")
 	}
-	path := "/v1/spaces/" + url.PathEscape(p.Space) + "/collections/" + url.PathEscape(collection) +
-		"/profiles/" + url.PathEscape(p.ID) + "/" + what
+	page.Wait.set(q)
+	path := profiles(p.Space, p.Collection) + "/" + url.PathEscape(p.ID) + "/" + what
 	if len(q) > 0 {
 		path += "?" + q.Encode()
 	}
 	return c.do(ctx, "GET", path, basic(c.token), nil, out)
+}
+
+// profiles is the path of a space's profiles.
+func profiles(space, collection string) string {
+	if collection == "" {
+		collection = "users"
+	}
+	return "/v1/spaces/" + url.PathEscape(space) + "/collections/" + url.PathEscape(collection) + "/profiles"
 }

@@ -5,11 +5,13 @@ import (
 	"slices"
 
 	"kith/event"
+	"kith/identity"
 	"kith/kv"
 )
 
 // Own returns the identifiers of a profile, and for each of those named the one
-// of them that it is. One that is not the profile's comes back without a value.
+// of them that it is: in the form that the space's rules give it or, from before
+// they did, as it is. One that is not the profile's comes back without a value.
 func (rd *Reader) Own(ctx context.Context, t Target, named []event.Identifier) (own, found []event.Identifier, err error) {
 	err = rd.db.View(ctx, func(r kv.Reader) error {
 		_, p, err := locate(r, t)
@@ -25,6 +27,9 @@ func (rd *Reader) Own(ctx context.Context, t Target, named []event.Identifier) (
 		return nil, nil, err
 	}
 	for _, id := range named {
+		if normal := identity.Normalize(t.Space, id); slices.Contains(own, normal) {
+			id = normal
+		}
 		if !slices.Contains(own, id) {
 			id = event.Identifier{}
 		}
