@@ -64,7 +64,7 @@ func inMemory() Config {
 }
 
 // running starts a server; stop ends it in an orderly way.
-func running(t *testing.T, cfg Config) (s *Server, base string, stop func()) {
+func running(t testing.TB, cfg Config) (s *Server, base string, stop func()) {
 	t.Helper()
 	s, err := New(t.Context(), cfg)
 	if err != nil {
