@@ -56,6 +56,7 @@ type commands struct {
 	Insights insightsCommand `cmd:"" help:"Show what identity did and refused: violations, events of nobody, merges, mappings."`
 	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
+	Filter   filterCommand   `cmd:"" help:"Say what an event filter would keep out of profiles."`
 	Import   importCommand   `cmd:"" help:"Make profiles of the rows of CSV files."`
 	Snippet  snippetCommand  `cmd:"" help:"Print what a web page needs to send events."`
 	OAuth    oauthCommand    `cmd:"" name:"oauth" help:"Keep the applications that get access tokens."`
