@@ -47,6 +47,7 @@ type Config struct {
 	Debugger    Debugger
 	Snippets    Snippets
 	Imports     Imports
+	Rebuilds    Rebuilds
 	Clock       clock.Clock
 	// Random makes request ids; crypto/rand.Reader outside of tests.
 	Random io.Reader

@@ -40,6 +40,8 @@ type serveCommand struct {
 	ACMECA          string   `name:"acme-ca" group:"tls" placeholder:"FILE" help:"Root certificates (PEM) for reaching --acme-directory, when the system does not know its own."`
 	HTTPRedirect    string   `name:"http-redirect" group:"tls" placeholder:"ADDR" help:"Answer plain http at this address, such as :80, with a redirect to https, and ACME's challenges."`
 
+	EpochRetention    duration `default:"7d" placeholder:"TIME" help:"How long the state is kept that a rebuild has replaced, for swapping back: 7d by default."`
+	RebuildShare      int      `default:"100" placeholder:"PERCENT" help:"How much of the time a rebuild works, 100 percent by default. What comes in goes first in any case."`
 	InsightsRetention duration `default:"30d" placeholder:"TIME" help:"How long it can be searched what identity did and refused: 30d by default. The counts stay longer."`
 
 	LedgerRetention duration `group:"delivery" default:"30d" placeholder:"TIME" help:"How long it is kept what became of each event at each destination: 30d by default. The counts stay."`
@@ -82,6 +84,7 @@ func (c *serveCommand) Run(r *run) error {
 func (c *serveCommand) configure(cfg *server.Config) (err error) {
 	cfg.Data, cfg.Listen, cfg.PublicURL = c.Data, c.Listen, c.PublicURL
 	cfg.LedgerRetention = time.Duration(c.LedgerRetention)
+	cfg.EpochRetention, cfg.RebuildShare = max(time.Duration(c.EpochRetention), time.Millisecond), c.RebuildShare
 	cfg.InsightsRetention = time.Duration(c.InsightsRetention)
 	cfg.StrictWriteKeys, cfg.AdminToken = c.StrictWriteKeys, c.AdminToken
 	cfg.NoSampleValues, cfg.ImportDisk = c.NoSampleValues, int64(c.ImportDisk)
