@@ -518,6 +518,9 @@ func TestDisk(t *testing.T) {
 	close(gate)
 	d.ended(s.ID)
 	bad := d.ended(d.create(Options{}, "user_id,nights\n"+strings.Repeat("u1\n", 100)).ID)
+	if got := d.m.Stats(); got.Sent != 1000 || got.Failed != 100 || got.LeftOut != 100-bad.Progress.Reported {
+		t.Errorf("counted %+v", got)
+	}
 	if p := bad.Progress; p.Failed != 100 || p.Reported == 0 || p.Reported == 100 || p.Report > 1000 || len(d.report(bad)) != int(p.Reported) {
 		t.Errorf("%+v, %d rows in the report", p, len(d.report(bad)))
 	}

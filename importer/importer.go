@@ -115,6 +115,33 @@ type Importer struct {
 	used      int64            // bytes on disk
 	pending   int              // imports that are being received
 	active    map[string]*live // by id, those that have a goroutine
+	counts    Stats
+}
+
+// Stats are numbers of all imports since the start.
+type Stats struct {
+	Sent, Failed, LeftOut uint64 // rows; LeftOut of those that failed are in no report, since it was full
+	Running               int    // imports
+	DiskBytes             int64  // that the files have now
+}
+
+// Stats returns how imports are doing.
+func (m *Importer) Stats() Stats {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.counts
+	s.Running, s.DiskBytes = len(m.active), m.used
+	return s
+}
+
+// count adds what a batch of an import came to, unless it is a dry run.
+func (m *Importer) count(before, now Progress) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	failed := now.Failed - before.Failed
+	m.counts.Sent += now.Sent - before.Sent
+	m.counts.Failed += failed
+	m.counts.LeftOut += failed - (now.Reported - before.Reported)
 }
 
 // live is what is known of a running import and of no use after it.

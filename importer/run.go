@@ -194,6 +194,7 @@ func (w *worker) flush(ctx context.Context) error {
 	if err := w.send(ctx); err != nil {
 		return err
 	}
+	before := w.at
 	for i := range w.batch {
 		r := &w.batch[i]
 		if len(r.problems) == 0 {
@@ -214,6 +215,9 @@ func (w *worker) flush(ctx context.Context) error {
 	}
 	w.m.grew(w.report.bytes - w.counted)
 	w.counted = w.report.bytes
+	if !w.kept.Options.DryRun {
+		w.m.count(before, w.at)
+	}
 	clear(w.batch)
 	w.batch, w.size = w.batch[:0], 0
 	w.at.Offset, w.at.Line, w.at.Report = w.rows.offset(), w.rows.line, w.report.bytes

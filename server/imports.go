@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"kith/commitlog"
 	"kith/fault"
 	"kith/identity"
@@ -24,7 +26,34 @@ func (s *Server) newImporter() *importer.Importer {
 	if s.collector != nil && s.cfg.has(Pipeline) {
 		cfg.Collector = importCollector{s}
 	}
-	return importer.New(cfg)
+	imports := importer.New(cfg)
+	s.metrics.MustRegister(importGauges{imports})
+	return imports
+}
+
+// importGauges are the numbers of imports, read when somebody asks.
+type importGauges struct{ of *importer.Importer }
+
+// Describe implements prometheus.Collector; the descriptions come with the
+// numbers.
+func (g importGauges) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (g importGauges) Collect(out chan<- prometheus.Metric) {
+	stats := g.of.Stats()
+	rows := prometheus.NewDesc("kith_import_rows_total", "Rows of imported files since the start.", []string{"outcome"}, nil)
+	for outcome, n := range map[string]uint64{"sent": stats.Sent, "failed": stats.Failed, "failed_unreported": stats.LeftOut} {
+		out <- prometheus.MustNewConstMetric(rows, prometheus.CounterValue, float64(n), outcome)
+	}
+	for name, gauge := range map[string]struct {
+		help  string
+		value float64
+	}{
+		"kith_imports_running":   {"Imports that run now.", float64(stats.Running)},
+		"kith_import_disk_bytes": {"Disk space that the files of imports have.", float64(stats.DiskBytes)},
+	} {
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, gauge.help, nil, nil), prometheus.GaugeValue, gauge.value)
+	}
 }
 
 // identifiersOf returns the identity rules that a space declares or, if none,

@@ -63,6 +63,9 @@ func TestImportInMemory(t *testing.T) {
 	if code, report := control(t, s, base, "GET", "/spaces/default/imports/"+id+"/errors.csv", nil); code != http.StatusOK || !strings.Contains(report, "2,3,,,") {
 		t.Errorf("%d %s", code, report)
 	}
+	if text := metrics(t, base); !strings.Contains(text, `kith_import_rows_total{outcome="sent"} 1`) || !strings.Contains(text, `kith_import_rows_total{outcome="failed"} 1`) {
+		t.Errorf("the metrics do not tell of the rows:\n%s", text)
+	}
 	if code, answer := control(t, s, base, "POST", "/spaces/default/imports/"+id+"/pause", nil); code != http.StatusConflict {
 		t.Errorf("%d %s", code, answer)
 	}
@@ -81,6 +84,20 @@ func TestImportInMemory(t *testing.T) {
 	if found, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "kith-imports-*")); err != nil || len(found) != 0 {
 		t.Errorf("left behind: %v, %v", found, err)
 	}
+}
+
+func metrics(t *testing.T, base string) string {
+	t.Helper()
+	response, err := http.Get(base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // endless is a file without an end, which counts what was read of it.
