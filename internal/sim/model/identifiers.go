@@ -17,6 +17,9 @@ type rule struct {
 	declared         bool
 	limit            int
 	window           int64
+	validFor         int64
+	form             string // in which values are compared
+	provider         bool
 	priority         int
 	keys             []string
 	blocked          []string
@@ -63,14 +66,18 @@ func (w *World) setRules(declared []workspace.IdentifierRule) {
 			r.limit = limitOf(d.Type)
 		}
 		const day = 24 * 60 * 60 * 1000
-		switch d.Window {
-		case "weekly":
-			r.window = 7 * day
-		case "monthly":
-			r.window = 30 * day
-		case "annually":
-			r.window = 365 * day
+		spans := map[string]int64{"weekly": 7 * day, "monthly": 30 * day, "annually": 365 * day}
+		r.window, r.validFor = spans[d.Window], spans[d.ValidFor]
+		if r.validFor > 0 && (r.window == 0 || r.validFor < r.window) {
+			r.window = r.validFor // what counts no more counts towards no limit
 		}
+		if r.form = d.Normalize; d.Type == "mac" {
+			r.form = "mac"
+			if len(r.keys) == 0 {
+				r.keys = []string{"mac", "clientMac"}
+			}
+		}
+		r.provider = d.EmailProvider
 		rules = append(rules, r)
 	}
 	for _, r := range w.rules {
@@ -91,10 +98,23 @@ func (w *World) ruleOf(collection, name string) rule {
 	return rule{collection: collection, name: name, limit: limitOf(name)}
 }
 
+// refuses reports whether a value is never used.
+func (r rule) refuses(value string) bool {
+	return slices.Contains(r.blocked, value) || slices.ContainsFunc(r.patterns, func(p string) bool { return regexp.MustCompile(p).MatchString(value) })
+}
+
 // identifiers returns the identifiers on an event that count, and registers
 // the types that are new.
 func (w *World) identifiers(body map[string]any) []event.Identifier {
 	var ids []event.Identifier
+	text := func(at any, path ...string) string {
+		for _, name := range path {
+			m, _ := at.(map[string]any)
+			at = m[name]
+		}
+		s, _ := at.(string)
+		return s
+	}
 	add := func(collection, name, value string) {
 		if value == "" {
 			return
@@ -103,25 +123,16 @@ func (w *World) identifiers(body map[string]any) []event.Identifier {
 		if !rule.declared && collection == collectionOf(name) && (slices.Contains(byDefault, name) || slices.Contains(onDemand, name)) {
 			return
 		}
-		if slices.Contains(rule.blocked, value) || slices.Contains(w.blocked, event.Identifier{Collection: collection, Type: name, Value: value}) {
+		if rule.refuses(value) {
 			return
 		}
-		for _, p := range rule.patterns {
-			if regexp.MustCompile(p).MatchString(value) {
-				return
-			}
+		value = rule.normal(value, text(body, "context", "network", "ssid"))
+		if value == "" || rule.refuses(value) || w.blocked(event.Identifier{Collection: collection, Type: name, Value: value}) {
+			return
 		}
 		if id := (event.Identifier{Collection: collection, Type: name, Value: value}); !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
-	}
-	text := func(at any, path ...string) string {
-		for _, name := range path {
-			m, _ := at.(map[string]any)
-			at = m[name]
-		}
-		s, _ := at.(string)
-		return s
 	}
 	traits := body["traits"]
 	if body["type"] == "group" {
@@ -192,7 +203,7 @@ func snake(key string) string {
 // byImportance puts an event's identifiers in order, the most important first:
 // by the priority of their type; of one type, those that somebody has first;
 // else as they stand on the event.
-func (w *World) byImportance(list []*Profile, ids []event.Identifier) []event.Identifier {
+func (w *World) byImportance(list []*Profile, ids []event.Identifier, time int64) []event.Identifier {
 	ids = slices.Clone(ids)
 	place := w.places()
 	slices.SortStableFunc(ids, func(a, b event.Identifier) int {
@@ -200,7 +211,7 @@ func (w *World) byImportance(list []*Profile, ids []event.Identifier) []event.Id
 			return pa - pb
 		}
 		known := func(id event.Identifier) int {
-			if ownerOf(list, id) != nil {
+			if w.ownerOf(list, id, time) != nil {
 				return 0
 			}
 			return 1

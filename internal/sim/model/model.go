@@ -31,12 +31,17 @@ type World struct {
 	// each with the first record that said so.
 	Links map[[2]*Profile]int
 
-	rules  []rule
-	seen   map[string]bool
-	groups []groupCall
-	// separate and blocked are the standing commands.
-	separate [][2][]event.Identifier
-	blocked  []event.Identifier
+	// Attached and Removed say how often an identifier was attached to a
+	// profile and taken away from one, Joined and Left how many memberships
+	// began and ended.
+	Attached, Removed map[event.Identifier]int
+	Joined, Left      int
+
+	rules    []rule
+	seen     map[string]bool
+	groups   []groupCall
+	standing []Record // separate, block and lift, as far as they are in force
+	live     bool     // they come into force at their records
 }
 
 // groupCall is a group call that belongs to a user and to an account, as they
@@ -63,7 +68,7 @@ type Identified struct {
 // New returns a world in which nothing has happened, for those who look at it
 // between two records.
 func New() *World {
-	w := &World{seen: map[string]bool{}}
+	w := &World{seen: map[string]bool{}, Attached: map[event.Identifier]int{}, Removed: map[event.Identifier]int{}}
 	w.setRules(nil)
 	return w
 }
@@ -73,7 +78,7 @@ func New() *World {
 func (w *World) Add(r Record) {
 	switch {
 	case r.Command != nil:
-		w.command(r.Command)
+		w.command(r)
 	case r.Body == nil:
 		w.setRules(r.Rules)
 	case !w.seen[r.MessageID]:
@@ -82,10 +87,28 @@ func (w *World) Add(r Record) {
 	}
 }
 
-// Replay evaluates a history from its beginning.
+// Replay evaluates a history from its beginning, with all its standing commands
+// in force from there: this is what the rooms have worked out once they are at
+// rest, and what a rebuild makes of it.
 func Replay(history []Record) *World {
 	w := New()
-	w.stand(history)
+	for _, r := range history {
+		if r.Command != nil && r.Command.Standing() {
+			w.standing = append(w.standing, r)
+		}
+	}
+	return w.replay(history)
+}
+
+// Live evaluates a history from its beginning, with each standing command in
+// force from its record on, and what came before it as it was.
+func Live(history []Record) *World {
+	w := New()
+	w.live = true
+	return w.replay(history)
+}
+
+func (w *World) replay(history []Record) *World {
 	for _, r := range history {
 		w.Add(r)
 	}
@@ -125,8 +148,16 @@ func (w *World) event(r Record) {
 		account.Events = append(account.Events, r)
 	}
 	if user != nil && account != nil && body["type"] == "group" {
+		if !slices.ContainsFunc(w.groups, func(g groupCall) bool { return w.between(g, user, account) }) {
+			w.Joined++
+		}
 		w.groups = append(w.groups, groupCall{user.Created.Offset, account.Created.Offset, r.Offset})
 	}
+}
+
+// between reports whether a group call made a user a part of an account.
+func (w *World) between(g groupCall, user, account *Profile) bool {
+	return createdAt(w.Users, g.user) == user && createdAt(w.Accounts, g.account) == account
 }
 
 func of(ids []event.Identifier, collection string) (list []event.Identifier) {
@@ -145,7 +176,7 @@ func (w *World) resolve(list *[]*Profile, ids []event.Identifier, r Record) *Pro
 	if len(ids) == 0 {
 		return nil
 	}
-	ids = w.byImportance(*list, ids)
+	ids = w.byImportance(*list, ids, r.Time)
 	best := []event.Identifier{}
 	for choice := 1<<len(ids) - 1; choice > 0; choice-- {
 		// A choice is a number whose highest bit is the most important
@@ -161,7 +192,7 @@ func (w *World) resolve(list *[]*Profile, ids []event.Identifier, r Record) *Pro
 			break
 		}
 	}
-	owners := ownersOf(*list, best)
+	owners := w.ownersOf(*list, best, r.Time)
 	if len(owners) == 0 {
 		owners = []*Profile{{Created: r}}
 		*list = append(*list, owners[0])
@@ -181,7 +212,14 @@ func (w *World) resolve(list *[]*Profile, ids []event.Identifier, r Record) *Pro
 		}
 	}
 	for _, id := range best {
-		if !survivor.has(id) {
+		if w.ownerOf([]*Profile{survivor}, id, r.Time) == nil {
+			for _, o := range *list { // whoever has it has it no more
+				if o != survivor && o.drop(id) {
+					w.Removed[id]++
+				}
+			}
+			survivor.drop(id)
+			w.Attached[id]++
 			survivor.Identifiers = append(survivor.Identifiers, Identified{id, r.Time, r.Offset})
 		}
 	}
@@ -192,18 +230,32 @@ func (p *Profile) has(id event.Identifier) bool {
 	return slices.ContainsFunc(p.Identifiers, func(x Identified) bool { return x.Identifier == id })
 }
 
-func ownerOf(list []*Profile, id event.Identifier) *Profile {
+// drop takes an identifier from a profile; it reports whether it was there.
+func (p *Profile) drop(id event.Identifier) bool {
+	had := p.has(id)
+	p.Identifiers = slices.DeleteFunc(p.Identifiers, func(x Identified) bool { return x.Identifier == id })
+	return had
+}
+
+// ownerOf returns whose an identifier is at a time, nil when it is nobody's or
+// counts no more.
+func (w *World) ownerOf(list []*Profile, id event.Identifier, time int64) *Profile {
 	for _, p := range list {
-		if p.has(id) {
-			return p
+		for _, x := range p.Identifiers {
+			if x.Identifier == id {
+				if w.expires(id) && time-x.Time >= w.ruleOf(id.Collection, id.Type).validFor {
+					return nil
+				}
+				return p
+			}
 		}
 	}
 	return nil
 }
 
-func ownersOf(list []*Profile, ids []event.Identifier) (owners []*Profile) {
+func (w *World) ownersOf(list []*Profile, ids []event.Identifier, time int64) (owners []*Profile) {
 	for _, id := range ids {
-		if o := ownerOf(list, id); o != nil && !slices.Contains(owners, o) {
+		if o := w.ownerOf(list, id, time); o != nil && !slices.Contains(owners, o) {
 			owners = append(owners, o)
 		}
 	}
@@ -214,14 +266,8 @@ func ownersOf(list []*Profile, ids []event.Identifier) (owners []*Profile) {
 // that their owners have. A type may be over its limit only where it is so in
 // one of the owners alone.
 func (w *World) allowed(list []*Profile, ids []event.Identifier, time int64) bool {
-	owners := ownersOf(list, ids)
-	together := slices.Clone(ids)
-	for _, o := range owners {
-		for _, x := range o.Identifiers {
-			together = append(together, x.Identifier)
-		}
-	}
-	if w.apart(together) {
+	owners := w.ownersOf(list, ids, time)
+	if w.separated(list, owners, ids, time) {
 		return false
 	}
 	types := map[string]bool{}
@@ -248,7 +294,7 @@ func (w *World) allowed(list []*Profile, ids []event.Identifier, time int64) boo
 			}
 		}
 		for _, id := range ids {
-			if id.Type == name && ownerOf(list, id) == nil {
+			if id.Type == name && w.ownerOf(list, id, time) == nil {
 				parts, sum = parts+1, sum+1
 			}
 		}

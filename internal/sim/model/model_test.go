@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kith/archive"
+	"kith/commitlog"
 	"kith/event"
 	"kith/identity"
 	"kith/internal/sim/model"
@@ -32,7 +33,7 @@ import (
 // history that fails.
 func TestRowIsTheModel(t *testing.T) {
 	seen := tally{}
-	rapid.Check(t, func(t *rapid.T) {
+	rounds(t, func(t *rapid.T) {
 		again := rapid.SliceOfN(rapid.Bool(), 7, 7).Draw(t, "transactions that run again")
 		n := 0
 		db := kvtest.Watch(memkv.NewWith(memkv.Options{Rerun: func(f kv.Fence) bool {
@@ -42,24 +43,50 @@ func TestRowIsTheModel(t *testing.T) {
 			n++
 			return again[n%len(again)]
 		}}), t.Errorf)
-		layout := &pipeline.Layout{}
-		who := identity.New(layout)
-		row := rowtest.New(t, db, who, profile.New(layout, who.Slot()))
+		row := rowtest.New(t, db, stages()...)
 		h := &history{t: t, row: row}
 		for range rapid.IntRange(1, 12).Draw(t, "steps") {
 			h.step()
 		}
-		h.compare(&seen)
+		h.compare(&seen, model.Live(h.records), rowtest.Epoch)
+		if t.Failed() || rapid.Bool().Draw(t, "no rebuild") {
+			return
+		}
+		h.rebuild()
+		h.compare(&seen, model.Replay(h.records), rowtest.Epoch+1)
 	})
 	// The histories must have gone where it is difficult.
 	t.Logf("%+v", seen)
-	if seen.merges == 0 || seen.refused == 0 || seen.links == 0 || seen.traits == 0 || seen.accountMerges == 0 {
+	if seen.merges == 0 || seen.refused == 0 || seen.links == 0 || seen.traits == 0 || seen.accountMerges == 0 || seen.apart == 0 || seen.blocked == 0 ||
+		seen.removed == 0 || seen.left == 0 {
 		t.Errorf("the histories were too tame: %+v", seen)
 	}
 }
 
+// rounds checks a thousand random cases, a hundred with -short.
+func rounds(t *testing.T, property func(*rapid.T)) {
+	n := 10
+	if testing.Short() {
+		n = 1
+	}
+	for range n {
+		rapid.Check(t, property)
+	}
+}
+
+// step is one thing that was done to a row: one of its fields is set.
+type step struct {
+	now    time.Time
+	calls  []rowtest.Call
+	config *workspace.Snapshot
+	order  *event.Command
+}
+
 // tally counts what happened in all histories together.
-type tally struct{ people, accounts, merges, accountMerges, refused, links, traits int }
+type tally struct {
+	people, accounts, merges, accountMerges, refused, links, traits int
+	apart, blocked, removed, left                                   int
+}
 
 // halfDay is the step of time, coarse so that instants fall on the very edge of
 // a week or a month.
@@ -70,13 +97,26 @@ type history struct {
 	t       *rapid.T
 	row     *rowtest.Row
 	records []model.Record
+	steps   []step // what was done, so that it can be done again
 	config  uint64
+	orders  []commitlog.Offset // separates and blocks
+	epoch   uint32             // that is compared
 }
 
 func (h *history) step() {
-	switch rapid.IntRange(0, 9).Draw(h.t, "step") {
+	switch rapid.IntRange(0, 13).Draw(h.t, "step") {
+	case 10, 11, 12:
+		h.order()
+	case 13:
+		if rapid.Bool().Draw(h.t, "restart") {
+			h.row.Restart(stages()...)
+		} else {
+			h.order()
+		}
 	case 0:
-		h.row.Clock.Set(h.row.Clock.Now().Add(time.Duration(rapid.IntRange(1, 20).Draw(h.t, "half days")) * halfDay))
+		now := h.row.Clock.Now().Add(time.Duration(rapid.IntRange(1, 20).Draw(h.t, "half days")) * halfDay)
+		h.row.Clock.Set(now)
+		h.steps = append(h.steps, step{now: now})
 	case 1:
 		h.configure()
 	default:
@@ -85,6 +125,7 @@ func (h *history) step() {
 			calls = append(calls, h.call())
 		}
 		first := len(h.row.Sent)
+		h.steps = append(h.steps, step{calls: calls})
 		if rapid.Bool().Draw(h.t, "wait") {
 			h.row.Send(calls...)
 		} else {
@@ -96,10 +137,77 @@ func (h *history) step() {
 	}
 }
 
+// stages makes a row of identity and profile.
+func stages() []pipeline.Stage {
+	layout := &pipeline.Layout{}
+	who := identity.New(layout)
+	return []pipeline.Stage{who, profile.New(layout, who.Slot())}
+}
+
+// rebuild leads the history into the next epoch, as a rebuild does.
+func (h *history) rebuild() {
+	var standing []identity.Standing
+	h.row.View(func(r kv.Reader) (err error) {
+		standing, err = identity.NewReader(r, rowtest.Space, rowtest.Epoch).Standing()
+		return err
+	})
+	h.row.Replay(rowtest.Epoch+1, func(tx kv.Tx) error {
+		return identity.Preload(tx, rowtest.Space, rowtest.Epoch+1, standing)
+	}, stages()...)
+}
+
+// order gives a command.
+func (h *history) order() {
+	t := h.t
+	who := func(types ...string) event.ExternalID {
+		name := rapid.SampledFrom(types).Draw(t, "type")
+		x := event.ExternalID{Type: name, ID: rapid.SampledFrom(values[name]).Draw(t, name)}
+		if name == "mac" && rapid.Bool().Draw(t, "of a network") {
+			x.ID = "Lobby/" + x.ID
+		}
+		if name == "group_id" || name == "crm" {
+			x.Collection = event.Accounts
+		}
+		return x
+	}
+	users := []string{"user_id", "anonymous_id", "anonymous_id", "email", "card", "mac"}
+	c := &event.Command{}
+	switch rapid.IntRange(0, 9).Draw(t, "command") {
+	case 0, 1, 2:
+		c.Separate = &event.Separate{Left: []event.ExternalID{who(users...)}, Right: []event.ExternalID{who(users...)}}
+		if rapid.Bool().Draw(t, "more") {
+			c.Separate.Right = append(c.Separate.Right, who(users...))
+		}
+	case 3:
+		c.Separate = &event.Separate{Left: []event.ExternalID{who("group_id")}, Right: []event.ExternalID{who("crm")}}
+	case 4:
+		x := who(append(users, "group_id")...)
+		c.Block = &x
+	case 5:
+		if len(h.orders) == 0 {
+			return
+		}
+		c.Lift = &event.Lift{Offset: uint64(rapid.SampledFrom(h.orders).Draw(t, "lifted"))}
+	case 6, 7:
+		c.DeleteIdentifier = &event.DeleteIdentifier{Identifier: who(append(users, "crm", "group_id")...)}
+	default:
+		c.Leave = &event.Leave{User: who("user_id", "anonymous_id"), Account: who("group_id", "crm")}
+	}
+	if c.Check() != nil {
+		return // the same on both sides
+	}
+	at := h.row.Order(c)
+	h.steps = append(h.steps, step{order: c})
+	if c.Separate != nil || c.Block != nil {
+		h.orders = append(h.orders, at)
+	}
+	h.records = append(h.records, model.Record{Offset: int(at), Command: c})
+}
+
 // configure changes the space's rules.
 func (h *history) configure() {
 	var rules []workspace.IdentifierRule
-	for _, name := range []string{"user_id", "anonymous_id", "email", "group_id", "card", "loyalty"} {
+	for _, name := range []string{"user_id", "anonymous_id", "email", "group_id", "card", "loyalty", "mac"} {
 		if rapid.IntRange(0, 4).Draw(h.t, "left out") == 0 {
 			continue
 		}
@@ -114,13 +222,19 @@ func (h *history) configure() {
 		if rapid.IntRange(0, 5).Draw(h.t, "pattern") == 0 {
 			r.BlockedPatterns = []string{"^.2$"}
 		}
+		if name == "email" && rapid.Bool().Draw(h.t, "normalised") {
+			r.Normalize, r.EmailProvider = workspace.NormalizeEmail, rapid.Bool().Draw(h.t, "by provider")
+		}
+		if rapid.IntRange(0, 2).Draw(h.t, "valid for a time") == 0 {
+			r.ValidFor = rapid.SampledFrom([]string{"ever", "weekly", "monthly"}).Draw(h.t, "span")
+		}
 		if name == "loyalty" {
 			r.Keys = []string{"loyaltyId"}
 		}
 		rules = append(rules, r)
 	}
 	if rapid.Bool().Draw(h.t, "ranked") {
-		for place, i := range rapid.Permutation([]int{0, 1, 2, 3, 4, 5}).Draw(h.t, "ranks") {
+		for place, i := range rapid.Permutation([]int{0, 1, 2, 3, 4, 5, 6}).Draw(h.t, "ranks") {
 			if i < len(rules) && rapid.IntRange(0, 3).Draw(h.t, "rank") > 0 {
 				rules[i].Priority = place + 1
 			}
@@ -135,12 +249,14 @@ func (h *history) configure() {
 	s.Seal()
 	h.records = append(h.records, model.Record{Offset: len(h.row.Sent), Rules: rules})
 	h.row.Config(s)
+	h.steps = append(h.steps, step{config: s})
 }
 
 // values are few, so that they meet.
 var values = map[string][]string{
-	"user_id": {"u1", "u2", "u3"}, "anonymous_id": {"a1", "a2", "a3", "a4"}, "email": {"e1", "e2", "e3"},
+	"user_id": {"u1", "u2", "u3"}, "anonymous_id": {"a1", "a2", "a3", "a4"}, "email": {"e1", "E1", " e1", "a.b@gmail.com", "ab+c@gmail.com", "e3"},
 	"group_id": {"g1", "g2"}, "card": {"c1", "c2", "c3", "c4"}, "loyalty": {"l1", "l2", "3"}, "crm": {"r1", "r2"},
+	"mac": {"00:1b:63:84:45:e6", "001B638445E6", "da:a1:19:00:00:01", "DAA119-000001", "01:1b:63:84:45:e6", "none"},
 }
 
 func (h *history) call() rowtest.Call {
@@ -203,6 +319,13 @@ func (h *history) call() rowtest.Call {
 	default:
 		traits["loyaltyId"] = v
 	}
+	if v, ok := value("mac", 25); ok {
+		traits["mac"] = v
+		if rapid.IntRange(0, 4).Draw(t, "network?") > 0 {
+			ctx["network"] = map[string]any{"ssid": rapid.SampledFrom([]string{"Lobby", "a/b"}).Draw(t, "network")}
+			body["context"] = ctx
+		}
+	}
 	if len(traits) > 0 {
 		body["traits"] = traits
 		if kind == "track" || kind == "page" {
@@ -228,12 +351,12 @@ func (h *history) call() rowtest.Call {
 }
 
 // compare holds what the rooms keep against the model.
-func (h *history) compare(seen *tally) {
+func (h *history) compare(seen *tally, want *model.World, epoch uint32) {
+	h.epoch = epoch
 	if len(h.row.Sent) == 0 {
 		return
 	}
 	h.row.Send(rowtest.Call{Body: `{"type":"track","integrations":{"Personas":false}}`}) // wait for the last
-	want := model.Replay(h.records)
 	for _, side := range []struct {
 		collection string
 		people     []*model.Profile
@@ -257,13 +380,15 @@ func (h *history) compare(seen *tally) {
 		}
 	}
 	seen.links += len(want.Links)
-	h.compareChanges(want, seen)
+	if epoch == rowtest.Epoch {
+		h.compareChanges(want, seen)
+	}
 }
 
 func (h *history) compareProfile(world *model.World, want *model.Profile, id event.ProfileID, collection, call string) {
 	t := h.t
 	h.row.View(func(r kv.Reader) error {
-		graph := identity.NewReader(r, rowtest.Space, rowtest.Epoch)
+		graph := identity.NewReader(r, rowtest.Space, h.epoch)
 		got, err := graph.Profile(id)
 		if err != nil {
 			t.Fatalf("profile created at %d: %v", want.Created.Offset, err)
@@ -302,7 +427,7 @@ func (h *history) compareProfile(world *model.World, want *model.Profile, id eve
 	})
 	h.compareEvents(want, id)
 	reader := profile.NewReader(h.row.DB, h.row.Archive, nil)
-	target := profile.Target{Space: &workspace.Space{Number: rowtest.Space}, Collection: collection, ID: id.String()}
+	target := profile.Target{Space: &workspace.Space{Number: rowtest.Space}, Epoch: h.epoch, Collection: collection, ID: id.String()}
 	page, err := reader.Traits(context.Background(), target, profile.TraitsQuery{Limit: profile.MaxLimit})
 	if err != nil {
 		t.Fatal(err)
@@ -343,12 +468,12 @@ func (h *history) compareLinks(world *model.World, p *model.Profile, graph ident
 func (h *history) compareEvents(want *model.Profile, id event.ProfileID) {
 	var family []event.ProfileID
 	h.row.View(func(r kv.Reader) (err error) {
-		family, err = identity.NewReader(r, rowtest.Space, rowtest.Epoch).Family(id)
+		family, err = identity.NewReader(r, rowtest.Space, h.epoch).Family(id)
 		return err
 	})
 	got := []int{}
 	w := archive.Window{From: math.MinInt64, To: math.MaxInt64}
-	err := h.row.Archive.History(context.Background(), rowtest.Space, rowtest.Epoch, family, w, func(e archive.Entry) (bool, error) {
+	err := h.row.Archive.History(context.Background(), rowtest.Space, h.epoch, family, w, func(e archive.Entry) (bool, error) {
 		got = append(got, int(e.Offset))
 		return true, nil
 	})
@@ -378,11 +503,17 @@ func (h *history) compareChanges(want *model.World, seen *tally) {
 		for _, p := range list {
 			expected["created"] += 1 + len(p.From)
 			expected["merged"] += len(p.From)
-			for _, x := range p.Identifiers {
-				expected[x.Type+":"+x.Value]++
-			}
 		}
 	}
+	for id, n := range want.Attached {
+		expected[id.Type+":"+id.Value] += n
+	}
+	for id, n := range want.Removed {
+		expected["not "+id.Type+":"+id.Value] += n
+		seen.removed += n
+	}
+	expected["joined"], expected["left"] = want.Joined, want.Left
+	seen.left += want.Left
 	for _, o := range h.row.Changes() {
 		switch c := o.Change; c.Kind {
 		case pipeline.ProfileCreated:
@@ -391,7 +522,19 @@ func (h *history) compareChanges(want *model.World, seen *tally) {
 			got["merged"]++
 		case pipeline.IdentifierAttached:
 			got[c.Subject]++
+		case pipeline.IdentifierRemoved:
+			got["not "+c.Subject]++
+		case pipeline.AccountJoined:
+			got["joined"]++
+		case pipeline.AccountLeft:
+			got["left"]++
 		case pipeline.IdentifierRefused:
+			switch c.Detail {
+			case identity.Separated:
+				seen.apart++
+			case identity.ValueBlocked:
+				seen.blocked++
+			}
 			if c.Detail == identity.LimitExceeded || c.Detail == identity.TimeLimitExceeded {
 				seen.refused++
 			}
