@@ -137,8 +137,11 @@ func (x *insight) print(w io.Writer) {
 	if x.OtherID != "" {
 		say("other %s", x.OtherID)
 	}
-	if reason := cmp.Or(x.Reason, x.Detail); reason != "" {
-		say("%s", reason)
+	switch {
+	case x.Reason != "" && x.Detail != "":
+		say("%s: %s", x.Reason, x.Detail)
+	case x.Reason+x.Detail != "":
+		say("%s", cmp.Or(x.Reason, x.Detail))
 	}
 	by := "record " + x.RecordID
 	if m := x.Message; m != nil {
