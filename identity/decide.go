@@ -418,6 +418,7 @@ func (p *pass) merge(r *pipeline.Record, res *Resolution, u *union, survivor, ch
 	}
 	p.links[child.id] = link{l, p.seq}
 	p.joined = append(p.joined, child.id)
+	p.grown.merge(survivor.id, r.At)
 	res.Merged = append(res.Merged, Merge{From: child.id, Into: survivor.id})
 	return nil
 }

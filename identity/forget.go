@@ -48,6 +48,11 @@ func Held(r kv.Reader, space, epoch uint32, profile event.ProfileID) (held [][]b
 			return nil, err
 		}
 	}
+	cluster, err := read.clusterKeys(profile)
+	if err != nil {
+		return nil, err
+	}
+	held = append(held, cluster...)
 	seen, err := read.Seen(profile)
 	if err != nil {
 		return nil, err
@@ -94,7 +99,8 @@ func HeldOf(r kv.Reader, space, epoch uint32, id event.Identifier) (held [][]byt
 	for _, at := range nobodys {
 		held = append(held, sighting{id: id, at: at}.keysOf(k)...)
 	}
-	return held, nil
+	shared, err := NewReader(r, space, epoch).sharedKeys(id)
+	return append(held, shared...), err
 }
 
 // ForgetRefused removes what is kept of identifiers that events carried and did

@@ -27,6 +27,11 @@ import (
 //	Room x 'i' collection type value profile [offset]   → that an event of the profile did not use the identifier; with
 //	                                                          the offset where the event is nobody's   erased by identifier
 //	Room x 'p' profile collection type value            → the same   erased by profile
+//	Room b profile                → how often others were merged into it lately, and how many identifiers its
+//	                                                          events could not use   erased by profile
+//	Room u collection type value  → on the events of how many profiles the identifier could not be used   erased by identifier
+//	Room s suspicion magnitude profile or identifier    → that its figure is of that magnitude; the largest come
+//	                                                          first   erased by profile and by identifier
 //
 // The profile under k is always a survivor: a merge rewrites it. The graph
 // under g of a profile that was merged away stays as it was at that moment.
@@ -46,6 +51,9 @@ const (
 	overrideForm = 'o'
 	refusalForm  = 'v'
 	sightingForm = 'x'
+	markForm     = 'b'
+	sharedForm   = 'u'
+	suspectForm  = 's'
 
 	byIdentifier = 'i' // refusals and sightings
 	byProfile    = 'p'
@@ -67,6 +75,9 @@ const (
 	overrideFormat = 1
 	refusalFormat  = 1
 	sightingFormat = 1
+	markFormat     = 1
+	sharedFormat   = 1
+	suspectFormat  = 1
 )
 
 var errStored = errors.New("identity: a stored value is damaged or of an unknown format")
@@ -119,6 +130,18 @@ func (k keys) members(of event.ProfileID) kv.Key {
 }
 
 func (k keys) member(of, other event.ProfileID) kv.Key { return k.members(of).Fixed(other[:]) }
+
+func (k keys) mark(p event.ProfileID) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(markForm).Fixed(p[:])
+}
+
+func (k keys) shared(id event.Identifier) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(sharedForm).Byte(collectionByte(id.Collection)).String(id.Type).String(id.Value)
+}
+
+func (k keys) suspects(s Suspicion) kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(suspectForm).Byte(byte(s))
+}
 
 func (k keys) types() kv.Key { return kv.EpochKey(k.space, k.epoch, Room).Byte(typesForm) }
 

@@ -50,6 +50,7 @@ type pass struct {
 	orders   *orders   // those, under rules
 	override *override // nil where every record goes by the rules of its time
 	refused  refused
+	grown    grown
 	sighted  map[sighting]bool // what the batch did not use
 }
 
@@ -275,6 +276,9 @@ func (p *pass) Finish() error {
 		}
 	}
 	if err := p.refused.write(tx, k); err != nil {
+		return err
+	}
+	if err := p.writeClusters(); err != nil { // which asks what was sighted before
 		return err
 	}
 	if err := p.writeSightings(); err != nil {
