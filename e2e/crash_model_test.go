@@ -33,8 +33,8 @@ const (
 
 // compareWithModel opens the store that a server has left, has the naive model
 // live through what is in its raw log, and compares who is whom and who is in
-// which audience at the instant where the loop stands.
-func compareWithModel(t *testing.T, data string) {
+// which audience at the instant where the loop of that epoch stands.
+func compareWithModel(t *testing.T, data string, epoch uint32) {
 	t.Helper()
 	ctx := context.Background()
 	db, err := pebblekv.Open(filepath.Join(data, "store"), pebblekv.Options{})
@@ -56,11 +56,11 @@ func compareWithModel(t *testing.T, data string) {
 	engine := computation.New(&layout, who.Slot(), profile.New(&layout, who.Slot()).Slot()).Reader()
 	members := 0
 	err = db.View(ctx, func(r kv.Reader) error {
-		pos, err := pipeline.ReadPosition(r, defaultSpace, firstEpoch)
+		pos, err := pipeline.ReadPosition(r, defaultSpace, epoch)
 		if err != nil {
 			return err
 		}
-		graph := identity.NewReader(r, defaultSpace, firstEpoch)
+		graph := identity.NewReader(r, defaultSpace, epoch)
 		for _, p := range world.Users {
 			got, err := graph.Profile(event.UserProfile(p.Created.ID))
 			if err != nil {
@@ -92,7 +92,7 @@ func compareWithModel(t *testing.T, data string) {
 					want = append(want, event.UserProfile(p.Created.ID))
 				}
 			}
-			got, err := engine.Members(r, defaultSpace, firstEpoch, a.ID, event.ProfileID{}, 1_000_000)
+			got, err := engine.Members(r, defaultSpace, epoch, a.ID, event.ProfileID{}, 1_000_000)
 			if err != nil {
 				return err
 			}

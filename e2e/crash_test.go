@@ -117,7 +117,7 @@ func TestCrash(t *testing.T) {
 	if err := h.process.stop(); err != nil {
 		t.Error(err)
 	}
-	compareWithModel(t, filepath.Join(dir, "data"))
+	compareWithModel(t, filepath.Join(dir, "data"), firstEpoch)
 }
 
 // crashHouse is the server of TestCrash, on one address and data directory.

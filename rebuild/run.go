@@ -166,6 +166,11 @@ func (m *Manager) settle(ctx context.Context, at place) error {
 		return err
 	}
 	m.expire()
+	// What the former epoch had still to tell is part of what this one has.
+	err = m.cfg.Jobs().Cancel(ctx, reconcileOf(at.space, former))
+	if err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Conflict) {
+		return err
+	}
 	return m.cfg.House.Reconcile(ctx, at.space, reconcileOf(at.space, at.epoch))
 }
 
