@@ -12,8 +12,10 @@
 //
 //	{"errors": [{"type", "message", "field", "data", "status"}]}
 //
-// The Profile API answers Segment's five reads in Segment's shapes, its errors
-// too (sheet unify_engage_privacy §1.8).
+// The Profile API answers Segment's five reads and its deletion of identifiers
+// in Segment's shapes, its errors too (sheet unify_engage_privacy §1.6, §1.8);
+// beside them stand Kith's own search, batches, waiting for a message, and
+// tokens for apps, the only ones that web pages of other origins may use.
 //
 // The package decides nothing itself: it translates between HTTP and the rooms,
 // which it meets through the small interfaces in config.go. It keeps no keys

@@ -16,6 +16,10 @@
 // merge joins the pages of the child into the survivor's; the child's stay as
 // they were.
 //
+// The traits that a space lists are indexed, for the search: see index.go. The
+// index is written only when such a value changes, and filled beside the loop,
+// by an Indexer, when another trait is listed.
+//
 // What is computed of a profile (memberships, computed traits) is not stored
 // here: the Profile API is told by computation. Nor are events: it reads them
 // from the archive.
