@@ -152,7 +152,7 @@ func printImport(to io.Writer, one *api.Import) error {
 	if one.DryRun {
 		sent = "would be sent"
 	}
-	fmt.Fprintf(to, "%s %s: %s rows read, %s %s, %s not", one.ID, one.State, grouped(one.RowsRead), grouped(one.RowsSent), sent, grouped(one.RowsFailed))
+	fmt.Fprintf(to, "%s %s: %s read, %s %s, %s not", one.ID, one.State, rowsOf(one.RowsRead), grouped(one.RowsSent), sent, grouped(one.RowsFailed))
 	if one.RowsEmpty > 0 {
 		fmt.Fprintf(to, ", %s empty", grouped(one.RowsEmpty))
 	}
@@ -175,6 +175,14 @@ func printImport(to io.Writer, one *api.Import) error {
 		fmt.Fprintf(to, "\nThe first calls:\n%s\n", strings.ReplaceAll(strings.Trim(string(one.Preview), "[]"), `},{"type"`, "}\n{\"type\""))
 	}
 	return nil
+}
+
+// rowsOf writes a number of rows.
+func rowsOf(n uint64) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return grouped(n) + " rows"
 }
 
 // grouped writes a number with commas.
