@@ -51,6 +51,7 @@ func (p *pass) remove(r *pipeline.Record, res *Resolution, id event.Identifier) 
 	}
 	r.Profile, r.Account = res.Profile, res.Account
 	res.Removed = append(res.Removed, id)
+	p.parted(id, owner)
 	p.emit(r, owner, pipeline.Change{Kind: pipeline.IdentifierRemoved, Subject: id.Type + ":" + id.Value})
 	return nil
 }

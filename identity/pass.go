@@ -51,7 +51,7 @@ type pass struct {
 	override *override // nil where every record goes by the rules of its time
 	refused  refused
 	grown    grown
-	sighted  map[sighting]bool // what the batch did not use
+	sighted  map[sighting]bool // what the batch did not use; whether it was taken away
 }
 
 // link is a profile's link to its survivor; nil when it has none.

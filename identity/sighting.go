@@ -23,6 +23,38 @@ type sighting struct {
 	at      commitlog.Offset // of an event that is nobody's, else zero
 }
 
+// Had returns the profiles, by their ids of that time, that an identifier was
+// taken away from by a command.
+func (r Reader) Had(id event.Identifier) (profiles []event.ProfileID, err error) {
+	if len(id.Value) > event.MaxIdentifierBytes || len(id.Type) > MaxTypeBytes {
+		return nil, nil
+	}
+	stem := r.keys.sightingsOf(id)
+	for pair, err := range r.r.Scan(kv.Prefix(stem)) {
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(pair.Value, sightingValue(true)) {
+			parts := kv.PartsAfter(pair.Key, stem)
+			profiles = append(profiles, event.ProfileID(parts.Fixed(16)))
+		}
+	}
+	return profiles, nil
+}
+
+// sightingValue is the value of a sighting: whether the identifier was the
+// profile's, until a command took it away.
+func sightingValue(had bool) []byte {
+	if had {
+		return []byte{sightingFormat, 1}
+	}
+	return []byte{sightingFormat}
+}
+
+func isSighting(value []byte) bool {
+	return bytes.Equal(value, sightingValue(false)) || bytes.Equal(value, sightingValue(true))
+}
+
 // Sightings returns the profiles, by their ids of that time, that had an event
 // with the identifier and did not use it; and the events of nobody with it.
 func (r Reader) Sightings(id event.Identifier) (profiles []event.ProfileID, nobodys []commitlog.Offset, err error) {
@@ -41,7 +73,7 @@ func (r Reader) Sightings(id event.Identifier) (profiles []event.ProfileID, nobo
 		} else {
 			profiles = append(profiles, p)
 		}
-		if !parts.OK() || len(pair.Value) != 1 || pair.Value[0] != sightingFormat {
+		if !parts.OK() || !isSighting(pair.Value) {
 			return nil, nil, errStored
 		}
 	}
@@ -58,7 +90,7 @@ func (r Reader) Seen(p event.ProfileID) (ids []event.Identifier, err error) {
 		}
 		parts := kv.PartsAfter(pair.Key, stem)
 		id := event.Identifier{Collection: collectionOf(parts.Byte()), Type: parts.String(), Value: parts.String()}
-		if !parts.OK() || len(pair.Value) != 1 || pair.Value[0] != sightingFormat {
+		if !parts.OK() || !isSighting(pair.Value) {
 			return nil, errStored
 		}
 		ids = append(ids, id)
@@ -93,8 +125,16 @@ func (p *pass) sight(r *pipeline.Record, res *Resolution) {
 		if p.sighted == nil {
 			p.sighted = map[sighting]bool{}
 		}
-		p.sighted[s] = true
+		p.sighted[s] = p.sighted[s] // whether it had it, too
 	}
+}
+
+// parted notes that a command took an identifier away from a profile.
+func (p *pass) parted(id event.Identifier, from event.ProfileID) {
+	if p.sighted == nil {
+		p.sighted = map[sighting]bool{}
+	}
+	p.sighted[sighting{id: id, profile: from}] = true
 }
 
 // writeSightings writes down those of the batch that are new.
@@ -102,20 +142,22 @@ func (p *pass) writeSightings() error {
 	if len(p.sighted) == 0 {
 		return nil
 	}
-	var all [][]byte
-	for s := range p.sighted {
-		all = append(all, s.keysOf(p.read.keys)...)
+	var all []kv.Pair
+	for s, had := range p.sighted {
+		for _, key := range s.keysOf(p.read.keys) {
+			all = append(all, kv.Pair{Key: key, Value: sightingValue(had)})
+		}
 	}
-	slices.SortFunc(all, bytes.Compare)
-	known, err := p.batch.Tx.GetMany(all)
-	if err != nil {
-		return err
-	}
-	for i, key := range all {
-		if known[i] != nil {
+	slices.SortFunc(all, func(a, b kv.Pair) int { return bytes.Compare(a.Key, b.Key) })
+	for _, s := range all {
+		known, err := p.batch.Tx.Get(s.Key)
+		if err != nil {
+			return err
+		}
+		if len(known) >= len(s.Value) {
 			continue
 		}
-		if err := p.batch.Tx.Set(key, []byte{sightingFormat}); err != nil {
+		if err := p.batch.Tx.Set(s.Key, s.Value); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,8 @@ type Loop interface {
 	Epoch() uint32
 }
 
-// Config is what a Reviser is made of. All fields are required but Limits.
+// Config is what a Reviser is made of. All fields are required but Redacted and
+// Limits.
 type Config struct {
 	DB kv.DB // only read: what a revision writes, the loops write
 	// Loop returns the loop of a space, that of its live epoch.
@@ -39,8 +40,11 @@ type Config struct {
 	// profile and computation frozen, their identity given one collection.
 	Row     func(identity.Given) []pipeline.Stage
 	Scratch func() kv.DB // an empty store in memory
-	Logger  *slog.Logger
-	Limits  Limits
+	// Redacted returns the profiles some of whose events an erasure, of which
+	// the command is at an offset, has changed; nil where nothing is erased.
+	Redacted func(v kv.Reader, space uint32, command commitlog.Offset) ([]event.ProfileID, error)
+	Logger   *slog.Logger
+	Limits   Limits
 }
 
 // Reviser works out again what standing commands change of the past. It runs
@@ -198,11 +202,15 @@ func (r *Reviser) due(ctx context.Context, space, epoch uint32) (rests, due []co
 
 // revise works out one command.
 func (r *Reviser) revise(ctx context.Context, loop Loop, space uint32, command commitlog.Offset) error {
-	w, err := r.begin(ctx, space, loop.Epoch(), command)
+	tasks, err := r.begin(ctx, space, loop.Epoch(), command)
 	if err != nil {
 		return err
 	}
-	err = r.attempt(ctx, w, func(s *scratch) error { return r.swap(ctx, loop, w, s) })
+	for _, w := range tasks {
+		if err = r.attempt(ctx, w, func(s *scratch) error { return r.swap(ctx, loop, w, s) }); err != nil {
+			break
+		}
+	}
 	var large tooLarge
 	if errors.As(err, &large) {
 		r.cfg.Logger.Warn("a command needs a rebuild", "space", space, "command", command, "reason", large.reason)
@@ -214,7 +222,8 @@ func (r *Reviser) revise(ctx context.Context, loop Loop, space uint32, command c
 	return err
 }
 
-// task is the revision of one command, or of one that is only thought of.
+// task is the revision of one command, or of one that is only thought of, in
+// one collection.
 type task struct {
 	space      uint32
 	epoch      uint32
@@ -222,6 +231,10 @@ type task struct {
 	collection string
 	// ids are the identifiers that the command names, as it names them.
 	ids []event.Identifier
+	// profiles are those whose events an erasure has changed.
+	profiles []event.ProfileID
+	// more says that the other collection follows.
+	more bool
 	// thought is a command that is not ordered: it is tried.
 	thought *identity.Standing
 	// met are identifiers of which something has come out other than it was:
@@ -229,24 +242,64 @@ type task struct {
 	met map[event.Identifier]bool
 }
 
-func (r *Reviser) begin(ctx context.Context, space, epoch uint32, command commitlog.Offset) (*task, error) {
-	w := &task{space: space, epoch: epoch, command: command, met: map[event.Identifier]bool{}}
-	err := r.cfg.DB.View(ctx, func(v kv.Reader) error {
-		list, err := identity.NewReader(v, space, epoch).Standing()
+// begin returns the tasks that the revision of a command is made of: one, or
+// for an erasure one for each collection.
+func (r *Reviser) begin(ctx context.Context, space, epoch uint32, command commitlog.Offset) (tasks []*task, err error) {
+	err = r.cfg.DB.View(ctx, func(v kv.Reader) error {
+		graph := identity.NewReader(v, space, epoch)
+		list, err := graph.Standing()
 		if err != nil {
 			return err
 		}
 		for i := range list {
-			if list[i].Offset == command {
-				w.ids = named(list[i].Command, list)
+			if list[i].Offset != command {
+				continue
+			}
+			w := newTask(space, epoch, command)
+			if w.ids = named(list[i].Command, list); len(w.ids) > 0 {
+				w.collection = w.ids[0].Collection
+			}
+			tasks = []*task{w}
+			return nil
+		}
+		tasks, err = r.erased(v, graph, space, epoch, command)
+		return err
+	})
+	return tasks, err
+}
+
+func newTask(space, epoch uint32, command commitlog.Offset) *task {
+	return &task{space: space, epoch: epoch, command: command, collection: event.Users, met: map[event.Identifier]bool{}}
+}
+
+// erased returns the tasks after an erasure. Without anybody to look at there
+// is one, which only takes back the note.
+func (r *Reviser) erased(v kv.Reader, graph identity.Reader, space, epoch uint32, command commitlog.Offset) (tasks []*task, err error) {
+	users, accounts := newTask(space, epoch, command), newTask(space, epoch, command)
+	accounts.collection = event.Accounts
+	if r.cfg.Redacted != nil {
+		profiles, err := r.cfg.Redacted(v, space, command)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range profiles {
+			p, err := graph.Frozen(id)
+			switch {
+			case err != nil:
+				return nil, err
+			case p == nil:
+			case p.Collection == event.Accounts:
+				accounts.profiles = append(accounts.profiles, id)
+			default:
+				users.profiles = append(users.profiles, id)
 			}
 		}
-		return nil
-	})
-	if len(w.ids) > 0 {
-		w.collection = w.ids[0].Collection
 	}
-	return w, err
+	if len(accounts.profiles) == 0 {
+		return []*task{users}, nil
+	}
+	users.more = true
+	return []*task{users, accounts}, nil
 }
 
 // named returns the identifiers that a standing command is about: of a lift,

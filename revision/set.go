@@ -59,7 +59,7 @@ type set struct {
 	full    map[event.Identifier]bool // whose sightings are in the set
 }
 
-// seed adds the owner of an identifier, also of one that is blocked now, and
+// seed adds the owners of an identifier, also of one that is blocked now, and
 // with met everybody who has met it.
 func (s *set) seed(id event.Identifier, met bool) error {
 	if met {
@@ -67,17 +67,33 @@ func (s *set) seed(id event.Identifier, met bool) error {
 			return err
 		}
 	}
+	if err := s.owners(id); err != nil {
+		return err
+	}
+	s.identifier(id)
+	return s.settle()
+}
+
+// owners adds whose an identifier is, and those that a command took it away
+// from.
+func (s *set) owners(id event.Identifier) error {
+	owners, err := s.graph.Had(id)
+	if err != nil {
+		return err
+	}
 	owner, err := s.graph.Lookup(id.Collection, id.Type, id.Value)
 	if err != nil {
 		return err
 	}
 	if !owner.IsZero() {
-		if err := s.profile(owner); err != nil {
+		owners = append(owners, owner)
+	}
+	for _, p := range owners {
+		if err := s.profile(p); err != nil {
 			return err
 		}
 	}
-	s.identifier(id)
-	return s.settle()
+	return nil
 }
 
 // meet adds the profiles whose events carried an identifier without using it,
@@ -110,14 +126,7 @@ func (s *set) settle() error {
 		if s.apart[id] {
 			continue
 		}
-		owner, err := s.graph.Lookup(id.Collection, id.Type, id.Value)
-		if err != nil {
-			return err
-		}
-		if owner.IsZero() {
-			continue
-		}
-		if err := s.profile(owner); err != nil {
+		if err := s.owners(id); err != nil {
 			return err
 		}
 	}

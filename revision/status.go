@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"kith/commitlog"
-	"kith/event"
 	"kith/fault"
 	"kith/identity"
 	"kith/kv"
@@ -134,7 +133,3 @@ func (r *Reviser) live(space uint32) (uint32, error) {
 	}
 	return loop.Epoch(), nil
 }
-
-// Of returns the identifiers that a standing command is about, in its order: of
-// a lift, those of what it lifts.
-func Of(c *event.Command, all []identity.Standing) []event.Identifier { return named(c, all) }

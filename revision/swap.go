@@ -51,15 +51,36 @@ func (r *Reviser) swap(ctx context.Context, loop Loop, w *task, s *scratch) erro
 		for _, c := range d.changes {
 			b.Emit(pipeline.Output{At: s.at.At, Profile: c.profile, Change: &c.Change})
 		}
-		state := State{Phase: Done, Events: len(s.basis.set.events), Before: len(s.basis.set.roots), After: len(d.roots), Changed: len(d.touched)}
+		state, err := read[State](b.Tx, stateKey(w.space, w.epoch, w.command), stateFormat)
+		if err != nil {
+			return err
+		}
+		if state == nil || state.Phase == NeedsRebuild {
+			state = &State{}
+		}
+		state.Phase = Done
+		state.Events += len(s.basis.set.events)
+		state.Before += len(s.basis.set.roots)
+		state.After += len(d.roots)
+		state.Changed += len(d.touched)
+		if w.more {
+			state.Phase = Pending
+		}
 		if left := d.rest(w.collection); len(left.Profiles)+len(left.Nobodys) > 0 {
-			state.Phase = Announcing
 			if err := write(b.Tx, restKey(w.space, w.epoch, w.command), restFormat, left); err != nil {
 				return err
 			}
 		}
+		if left, err := read[rest](b.Tx, restKey(w.space, w.epoch, w.command), restFormat); err != nil {
+			return err
+		} else if left != nil && !w.more {
+			state.Phase = Announcing
+		}
 		if err := write(b.Tx, stateKey(w.space, w.epoch, w.command), stateFormat, state); err != nil {
 			return err
+		}
+		if w.more {
+			return nil
 		}
 		return identity.Revised(b.Tx, w.space, w.epoch, w.command)
 	})
@@ -90,12 +111,17 @@ func (r *Reviser) arrive(ctx context.Context, b *pipeline.Batch, w *task, s *scr
 	if err := r.widen(b.Tx, w, s); err != nil {
 		return err
 	}
+	return r.carry(ctx, b.Tx, w, s)
+}
+
+// carry gives what has come out the memberships that nobody computes.
+func (r *Reviser) carry(ctx context.Context, v kv.Reader, w *task, s *scratch) error {
 	if w.collection == event.Accounts {
 		return nil
 	}
 	return s.db.Update(ctx, pipeline.Fence(w.space, w.epoch), kv.Lazy, func(tx kv.Tx) error {
-		before, now := identity.NewReader(b.Tx, w.space, w.epoch), identity.NewReader(tx, w.space, w.epoch)
-		return r.cfg.Computation.CarryOver(b.Tx, tx, w.space, w.epoch, s.basis.set.roots, func(old event.ProfileID) (event.ProfileID, error) {
+		before, now := identity.NewReader(v, w.space, w.epoch), identity.NewReader(tx, w.space, w.epoch)
+		return r.cfg.Computation.CarryOver(v, tx, w.space, w.epoch, s.basis.set.roots, func(old event.ProfileID) (event.ProfileID, error) {
 			return became(before, now, old)
 		})
 	})

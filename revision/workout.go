@@ -105,6 +105,11 @@ func (r *Reviser) gather(v kv.Reader, w *task, b *basis) (err error) {
 			return err
 		}
 	}
+	for _, id := range w.profiles {
+		if err := s.profile(id); err != nil {
+			return err
+		}
+	}
 	for id := range w.met {
 		if err := s.seed(id, true); err != nil {
 			return err
@@ -373,12 +378,26 @@ func (s *scratch) concerns(v kv.Reader, w *task, j *pipeline.Judged, whose archi
 	}
 	graph := identity.NewReader(v, w.space, w.epoch)
 	for _, id := range carried {
+		owners, err := graph.Had(id)
+		if err != nil {
+			return false, err
+		}
 		owner, err := graph.Lookup(id.Collection, id.Type, id.Value)
 		if err != nil {
 			return false, err
 		}
-		if !owner.IsZero() && !set.members[owner] {
-			return false, errAgain
+		if !owner.IsZero() {
+			owners = append(owners, owner)
+		}
+		for _, owner := range owners {
+			family, err := graph.Family(owner)
+			if err != nil {
+				return false, err
+			}
+			// Also one that the event has just made a part of one in the set.
+			if slices.ContainsFunc(family, func(p event.ProfileID) bool { return !set.members[p] }) {
+				return false, errAgain
+			}
 		}
 		set.ids[id] = true
 	}

@@ -456,3 +456,81 @@ func (w *world) whose(epoch uint32) map[commitlog.Offset]archive.Whose {
 	}
 	return all
 }
+
+// upToDate checks that what the hook was told last under every identifier is
+// what is true of the one who has it, and that nothing left twice.
+func (w *world) upToDate() {
+	w.t.Helper()
+	type under struct{ audience, id string }
+	last := map[under]bool{}
+	seen := map[string]bool{}
+	for _, o := range w.row.Outputs() {
+		if o.Message != nil {
+			if seen[o.Message.MessageID] {
+				w.t.Errorf("message %s left twice", o.Message.MessageID)
+			}
+			seen[o.Message.MessageID] = true
+		}
+	}
+	w.row.View(func(r kv.Reader) error {
+		stem := kv.SpaceKey(rowtest.Space, activation.Room).Byte('i')
+		for pair, err := range r.Scan(kv.Prefix(stem)) {
+			if err != nil {
+				return err
+			}
+			parts := kv.PartsAfter(pair.Key, stem)
+			_ = parts.String() // the collection
+			id := parts.String() + ":" + parts.String()
+			f := kv.FieldsOf(pair.Value)
+			f.Byte()
+			for len(f.Rest()) > 0 {
+				audience := strings.TrimPrefix(f.String(), "aud_")
+				_ = f.String() // the destination
+				last[under{audience, id}] = f.Byte() == 1
+			}
+			if !f.OK() || !parts.OK() {
+				w.t.Fatalf("what was told under %s cannot be read", id)
+			}
+		}
+		return nil
+	})
+	holds := map[under]bool{}
+	w.row.View(func(r kv.Reader) error {
+		graph := identity.NewReader(r, rowtest.Space, rowtest.Epoch)
+		people, err := graph.People(event.ProfileID{}, 10_000)
+		if err != nil {
+			return err
+		}
+		for _, id := range people {
+			if l, err := graph.Link(id); err != nil || l != nil {
+				continue
+			}
+			p, err := graph.Profile(id)
+			if err != nil {
+				return err
+			}
+			memberships, err := w.engine.Reader().Memberships(r, rowtest.Space, rowtest.Epoch, id)
+			if err != nil {
+				return err
+			}
+			for _, m := range memberships {
+				for _, x := range p.Identifiers {
+					if m.Member && slices.Contains([]string{"user_id", "email", "anonymous_id"}, x.Type) {
+						holds[under{m.Audience.Key, x.Type + ":" + x.Value}] = true
+					}
+				}
+			}
+		}
+		return nil
+	})
+	for u, member := range last {
+		if member && !holds[u] {
+			w.t.Errorf("the hook thinks that %s is in %s", u.id, u.audience)
+		}
+	}
+	for u := range holds {
+		if !last[u] {
+			w.t.Errorf("the hook does not know that %s is in %s", u.id, u.audience)
+		}
+	}
+}
