@@ -144,13 +144,13 @@ func (k *kith) webhook(source, url string, size, ageMs int) (id string, err erro
 	return out.Destination.ID, err
 }
 
-// audience makes an audience and connects it to a destination.
+// audience makes an audience and connects it to a destination, if one is named.
 func (k *kith) audience(name, query, destination string) error {
 	var out struct{ Audience resource }
 	err := k.post("/spaces/default/audiences", map[string]any{
 		"name": name, "enabled": true, "audienceType": "USERS", "definition": map[string]any{"query": query},
 	}, &out)
-	if err != nil {
+	if err != nil || destination == "" {
 		return err
 	}
 	var connected json.RawMessage

@@ -30,6 +30,7 @@ var scenarios = []scenario{
 	{"idle", (*bench).idle},
 	{"dedup", (*bench).dedup},
 	{"hot", (*bench).hot},
+	{"rebuild", (*bench).rebuild},
 }
 
 // onDemand are run only when they are named: they take long, and keep what they
@@ -63,7 +64,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	binary := flag.String("kith", "bin/kith", "the binary to measure")
-	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, tails, row, throughput, latency, reads, wait, idle, dedup, hot; default all of them; and scale")
+	only := flag.String("run", "", "scenarios to run, comma-separated: disk, collect, tails, row, throughput, latency, reads, wait, idle, dedup, hot, rebuild; default all of them; and scale")
 	span := flag.Duration("for", 10*time.Second, "how long each load lasts")
 	people := flag.Int("people", 100_000, "how many people the events are about")
 	batch := flag.Int("batch", 0, "measure collect with requests of this many events only: 1 or 100; default both")

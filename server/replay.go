@@ -25,7 +25,7 @@ import (
 const (
 	// nearEnough is how many records a replay may be behind at a swap: what it
 	// reads in some hundredths of a second.
-	nearEnough = 1000
+	nearEnough = 500
 	// liveBehind is how far the live loop may be behind the raw log before a
 	// replay lets it go first, and letGo how long it stands for that at most.
 	liveBehind = 2000
