@@ -28,6 +28,10 @@ type Erasure struct {
 	Profiles    []event.ProfileID  `json:"-"`
 	Identifiers []event.Identifier `json:"-"`
 
+	// Others are persons whose events were redacted and who are to be worked
+	// out again, by the ids of that time.
+	Others []event.ProfileID `json:"-"`
+
 	Receipt *Receipt `json:"receipt,omitempty"` // nil: blocks hold what readers must hide
 }
 
@@ -35,11 +39,15 @@ type Erasure struct {
 type Receipt struct {
 	// Hash stands for whom it erased: whoever knows the identifiers and has
 	// the server's key can tell that they are meant, and nobody else.
-	Hash      string `json:"hash"`
-	Erased    uint64 `json:"erased"`    // events of which nothing but offset, instant and record id is left
-	Redacted  uint64 `json:"redacted"`  // events of others out of which identifiers were taken
-	Outputs   uint64 `json:"outputs"`   // of the resolved log, erased or redacted
-	Blocks    uint64 `json:"blocks"`    // that were written anew
+	Hash     string `json:"hash"`
+	Together int    `json:"together"` // how many erasures were completed in one pass; the numbers below are of all
+	Erased   uint64 `json:"erased"`   // events of which nothing but offset, instant and record id is left
+	Redacted uint64 `json:"redacted"` // events of others out of which identifiers were taken
+	Outputs  uint64 `json:"outputs"`  // of the resolved log, erased or redacted
+	Blocks   uint64 `json:"blocks"`   // that were written anew
+	// Left says why others, whose events were redacted, still have what the
+	// identifiers gave them: they wait for a rebuild.
+	Left      string `json:"left,omitempty"`
 	Completed int64  `json:"completed"` // when no file held anything of it any more, in milliseconds; zero: some may
 }
 
@@ -51,12 +59,16 @@ type erasureJSON struct {
 	Erasure
 	Whom  []string           `json:"profiles,omitempty"`
 	Known []event.ExternalID `json:"identifiers,omitempty"`
+	Again []string           `json:"others,omitempty"`
 }
 
 func encodeErasure(e *Erasure) (kv.Value, error) {
 	s := erasureJSON{Erasure: *e}
 	for _, p := range e.Profiles {
 		s.Whom = append(s.Whom, p.String())
+	}
+	for _, p := range e.Others {
+		s.Again = append(s.Again, p.String())
 	}
 	for _, id := range e.Identifiers {
 		s.Known = append(s.Known, event.ExternalIDOf(id))
@@ -74,12 +86,17 @@ func decodeErasure(value []byte) (*Erasure, error) {
 		return nil, errErasure
 	}
 	e := &s.Erasure
-	for _, text := range s.Whom {
-		p, err := event.ParseProfileID(text)
-		if err != nil {
-			return nil, errErasure
+	for _, of := range []struct {
+		texts []string
+		into  *[]event.ProfileID
+	}{{s.Whom, &e.Profiles}, {s.Again, &e.Others}} {
+		for _, text := range of.texts {
+			p, err := event.ParseProfileID(text)
+			if err != nil {
+				return nil, errErasure
+			}
+			*of.into = append(*of.into, p)
 		}
-		e.Profiles = append(e.Profiles, p)
 	}
 	for _, x := range s.Known {
 		e.Identifiers = append(e.Identifiers, x.Identifier())

@@ -441,7 +441,7 @@ func (a *Archive) Reduce(ctx context.Context, w Rewriting, at commitlog.Offset, 
 		if err != nil || e == nil {
 			return err
 		}
-		e.Profiles, e.Identifiers, e.Receipt = nil, nil, receipt
+		e.Profiles, e.Others, e.Identifiers, e.Receipt = nil, nil, nil, receipt
 		e.By, e.Note = set.Text(e.By), set.Text(e.Note)
 		return a.Erase(tx, w.Space, e)
 	})
@@ -453,19 +453,21 @@ func (a *Archive) Reduce(ctx context.Context, w Rewriting, at commitlog.Offset, 
 
 // Epochs returns the epochs of a space of which something is kept, in order.
 func Epochs(r kv.Reader, space uint32) (epochs []uint32, err error) {
-	for from := kv.EpochKey(space, 0, 0); ; {
+	all := kv.SpaceRange(space)[1]
+	stem := kv.Key(bytes.Clone(all.From))
+	for from := all.From; ; {
 		found := false
-		for pair, err := range r.Scan(kv.Range{From: from, To: kv.PrefixEnd(kv.EpochKey(space, 0, 0)[:5]), Limit: 1}) {
+		for pair, err := range r.Scan(kv.Range{From: from, To: all.To, Limit: 1}) {
 			if err != nil {
 				return nil, err
 			}
-			parts := kv.PartsAfter(bytes.Clone(pair.Key), kv.EpochKey(space, 0, 0)[:5])
+			parts := kv.PartsAfter(pair.Key, stem)
 			epoch := parts.Uint32()
 			if !parts.OK() {
 				return nil, errRun
 			}
 			epochs, found = append(epochs, epoch), true
-			if from = kv.PrefixEnd(kv.EpochKey(space, epoch, 0)[:9]); from == nil {
+			if from = kv.PrefixEnd(stem.Clone().Uint32(epoch)); from == nil {
 				return epochs, nil
 			}
 		}

@@ -24,6 +24,7 @@ type Mask struct {
 	from     int // the first erasure of the veil's list that is part of it
 	profiles map[event.ProfileID]bool
 	epochs   map[uint32]map[event.ProfileID]bool // the same, by the epoch that says whose events are
+	ids      []event.Identifier
 	set      *redact.Set
 }
 
@@ -86,7 +87,6 @@ func (v *Veil) mask(holds func(*Erasure) bool) *Mask {
 
 func newMask(from int, list []*Erasure) *Mask {
 	m := &Mask{from: from, profiles: map[event.ProfileID]bool{}, epochs: map[uint32]map[event.ProfileID]bool{}}
-	var ids []event.Identifier
 	for _, e := range list {
 		if m.epochs[e.Epoch] == nil {
 			m.epochs[e.Epoch] = map[event.ProfileID]bool{}
@@ -94,16 +94,19 @@ func newMask(from int, list []*Erasure) *Mask {
 		for _, p := range e.Profiles {
 			m.profiles[p], m.epochs[e.Epoch][p] = true, true
 		}
-		ids = append(ids, e.Identifiers...)
+		m.ids = append(m.ids, e.Identifiers...)
 	}
-	m.set = redact.New(ids)
+	m.set = redact.New(m.ids)
 	return m
 }
 
 // Whose reports whether a profile is one of those that were erased.
 func (m *Mask) Whose(p event.ProfileID) bool { return m.profiles[p] }
 
-// Set returns the identifiers that were erased.
+// Identifiers returns the identifiers that were erased.
+func (m *Mask) Identifiers() []event.Identifier { return m.ids }
+
+// Set returns what finds these identifiers.
 func (m *Mask) Set() *redact.Set { return m.set }
 
 // subject reports whether the subject of a change, "type:value", is one of the

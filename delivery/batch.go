@@ -121,7 +121,9 @@ func (s *session) take(ctx context.Context, l *lane, o *pipeline.Output) error {
 // goes out, gate says why.
 func (s *session) judge(ctx context.Context, l *lane, o *pipeline.Output) (body []byte, to []string, gate Gate, err error) {
 	if o.Message != nil {
-		body = o.Message.Body
+		if body = o.Message.Body; len(body) == 0 { // erased
+			return nil, nil, GateGone, nil
+		}
 	} else {
 		if o.Event.Source != s.rules.source {
 			return nil, nil, GateSource, nil

@@ -3,6 +3,8 @@ package secret
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -36,6 +38,7 @@ const (
 // long as its source of randomness is.
 type Box struct {
 	aead   cipher.AEAD
+	hash   []byte // key of Hash
 	random io.Reader
 }
 
@@ -67,7 +70,9 @@ func New(key []byte, random io.Reader) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Box{aead: aead, random: random}, nil
+	derived := hmac.New(sha256.New, key)
+	derived.Write([]byte("kith-hash-v1"))
+	return &Box{aead: aead, hash: derived.Sum(nil), random: random}, nil
 }
 
 // Seal returns plain in sealed form, another text each time.
@@ -99,6 +104,14 @@ func (b *Box) Unseal(sealed string) (string, error) {
 		return "", errUnreadable()
 	}
 	return string(plain), nil
+}
+
+// Hash returns a text that stands for another: always the same under this key,
+// and without the key it tells nothing of it, not even to one who guesses.
+func (b *Box) Hash(text []byte) string {
+	mac := hmac.New(sha256.New, b.hash)
+	mac.Write(text)
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 func errUnreadable() error {

@@ -61,6 +61,11 @@ type Config struct {
 	// instants. Zero means DefaultDedupWindow; below zero, nothing is
 	// remembered and a duplicate counts twice.
 	DedupWindow time.Duration
+	// EraseGather is how long the work of an erasure waits for more, which are
+	// done in the same pass, and EraseDeadline within what time it is complete.
+	// Zero means erasure.DefaultGather and erasure.DefaultDeadline.
+	EraseGather   time.Duration
+	EraseDeadline time.Duration
 	// LedgerRetention is how long delivery keeps what became of each event at
 	// each destination. Zero means 30 days.
 	LedgerRetention time.Duration

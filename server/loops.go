@@ -7,6 +7,7 @@ import (
 	"kith/activation"
 	"kith/commitlog"
 	"kith/computation"
+	"kith/erasure"
 	"kith/identity"
 	"kith/kv"
 	"kith/object"
@@ -23,6 +24,7 @@ type row struct {
 	profile      *profile.Profiles
 	computation  *computation.Engine
 	activation   *activation.Activation
+	erasure      *erasure.Stage
 }
 
 // newRow gives every room its place in the records.
@@ -35,12 +37,13 @@ func (s *Server) newRow() *row {
 	r.computation = computation.New(layout, r.identity.Slot(), r.profile.Slot())
 	s.syncs = activation.NewSyncs(s.db, r.computation.Reader(), func(number uint32) (activation.Loop, error) { return s.loop(number) })
 	r.activation = activation.New(r.identity.Slot(), r.profile.Slot(), r.computation.Slot(), s.syncs.Connected)
+	r.erasure = erasure.NewStage(forgetful{s}, s.archive, s.cfg.Logger, s.erasures.Passed)
 	return r
 }
 
 // stages returns the row's doors in their order.
 func (r *row) stages() []pipeline.Stage {
-	return []pipeline.Stage{r.object, r.trackingplan, r.identity, r.profile, r.computation, r.activation}
+	return []pipeline.Stage{r.object, r.trackingplan, r.identity, r.profile, r.computation, r.activation, r.erasure}
 }
 
 // loop returns the loop of a space.
@@ -79,6 +82,7 @@ func (s *Server) startLoops() {
 	if s.cfg.has(Pipeline) {
 		s.beside.run("jobs", s.jobs.Run)
 		s.beside.run("former states", func(ctx context.Context) error { return s.rebuilds.Run(ctx, s.spaceNumbers) })
+		s.beside.run("erasures", func(ctx context.Context) error { return s.erasures.Run(ctx, s.jobs) })
 		s.beside.run("first syncs", func(ctx context.Context) error { return s.syncs.Run(ctx, s.jobs, numbers...) })
 	}
 }

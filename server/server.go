@@ -24,6 +24,7 @@ import (
 	"kith/delivery"
 	"kith/destination"
 	"kith/egress"
+	"kith/erasure"
 	"kith/importer"
 	"kith/inspect"
 	"kith/job"
@@ -68,6 +69,7 @@ type Server struct {
 	syncs      *activation.Syncs
 	rebuilds   *rebuild.Manager
 	jobs       *job.Jobs
+	erasures   *erasure.Erasures
 	imports    *importer.Importer
 	delivery   *delivery.Delivery
 	collector  *collect.Collector // nil without the collect role
@@ -136,6 +138,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.egress = egress.New(s.cfg.EgressAllow, net.DefaultResolver)
+	s.openErasures()
 	s.row = s.newRow()
 	s.rebuilds = rebuild.New(rebuild.Config{
 		DB: s.db, House: rebuildHouse{s}, Jobs: func() *job.Jobs { return s.jobs }, Clock: s.clock, Logger: s.cfg.Logger,
@@ -167,7 +170,7 @@ func (s *Server) open(ctx context.Context) error {
 		}
 	}
 	s.imports = s.newImporter()
-	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, append(s.rebuilds.Kinds(), s.syncs.Kind(), s.syncs.Reconciles(), s.imports.Kind())...)
+	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, append(s.rebuilds.Kinds(), s.syncs.Kind(), s.syncs.Reconciles(), s.imports.Kind(), s.erasures.JobKind())...)
 	if err := s.imports.Open(ctx); err != nil {
 		return err
 	}

@@ -35,13 +35,14 @@ func (s *Server) Raw(number uint32) (commitlog.Log, error) {
 	return sp.raw, nil
 }
 
-// resolved returns the resolved log of a space.
+// resolved returns the resolved log of a space as it may be read: without what
+// was erased.
 func (s *Server) resolved(number uint32) (commitlog.Log, error) {
 	sp := s.space(number)
 	if sp == nil {
 		return nil, fault.New(fault.NotFound, "there is no space %d", number)
 	}
-	return sp.resolved, nil
+	return s.archive.Resolved(number, sp.resolved), nil
 }
 
 // space returns an open space, or nil.

@@ -312,5 +312,5 @@ func (t tracer) copyOf(ctx context.Context, sp *space, at commitlog.Offset) (api
 
 // outputs reads what a record brought about.
 func (t tracer) outputs(ctx context.Context, sp *space, p *archive.Passed) ([]archive.Caused, error) {
-	return t.s.archive.Outputs(ctx, sp.resolved, p)
+	return t.s.archive.Outputs(ctx, t.s.archive.Resolved(sp.number, sp.resolved), p)
 }

@@ -35,7 +35,7 @@ var layerOf = map[string]layer{
 	"revision": rooms,
 	"object":   rooms, "trackingplan": rooms, "identity": rooms, "profile": rooms, "computation": rooms, "audience": rooms, "activation": rooms,
 	"delivery": rooms, "destination": rooms,
-	"inspect": rooms, "importer": rooms, "rebuild": rooms,
+	"inspect": rooms, "erasure": rooms, "importer": rooms, "rebuild": rooms,
 
 	"auth": people, "api": people, "client": people, "script": people, "demo": people,
 
@@ -53,7 +53,7 @@ var (
 	// row is in the order in which an event passes.
 	row    = []string{"object", "trackingplan", "consent", "identity", "profile", "computation", "trait", "audience", "journey", "activation"}
 	back   = []string{"delivery", "destination", "warehouse"}
-	across = []string{"regulation", "inspect", "importer", "rebuild"}
+	across = []string{"regulation", "inspect", "erasure", "importer", "rebuild"}
 )
 
 // again are the rooms that lead the past through the row once more. They stand
