@@ -2,6 +2,8 @@ package server
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -75,6 +77,15 @@ func TestEventFilter(t *testing.T) {
 	}
 	if text := fmt.Sprint(preview); strings.Contains(text, "line-write-key") {
 		t.Errorf("a write key is shown: %s", text)
+	}
+
+	response, err := http.Get(c.Base() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(text), `kith_filtered_events_total{space="default"} 3`) {
+		t.Errorf("the metric is missing: %v", err)
 	}
 
 	// Taken away, the filter no longer keeps anything out.

@@ -87,7 +87,7 @@ func (s *Server) registerMetrics() {
 	if store, ok := s.db.(interface{ Metrics() prometheus.Collector }); ok {
 		s.metrics.MustRegister(store.Metrics())
 	}
-	s.metrics.MustRegister(gauges{s}, infos{s}, insightLag{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.metrics.MustRegister(gauges{s}, infos{s}, insightLag{s}, s.filtered, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
 
 // gauges are numbers that are read when somebody asks.

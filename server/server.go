@@ -63,6 +63,7 @@ type Server struct {
 	archive    *archive.Archive
 	feed       *inspect.Feed
 	rejections *inspect.Rejections
+	filtered   *prometheus.CounterVec
 	observer   *inspect.Observer // nil without the pipeline role
 	insights   *inspect.Insights // likewise
 	row        *row
@@ -101,7 +102,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, clock: clock.System{}, random: &lockedReader{from: cfg.Random}, spaces: map[uint32]*space{},
-		feed: inspect.NewFeed(), metrics: prometheus.NewRegistry(), failed: make(chan error, 1), opened: make(chan struct{}),
+		feed: inspect.NewFeed(), metrics: prometheus.NewRegistry(), filtered: filteredEvents(), failed: make(chan error, 1), opened: make(chan struct{}),
 	}
 	if !cfg.TestClock.IsZero() {
 		s.manual = clock.NewManual(cfg.TestClock)

@@ -180,6 +180,9 @@ func (s *Server) tapCommitted(done pipeline.Committed) {
 		switch o := &done.Outputs[i]; {
 		case o.Change != nil:
 			c.add(inspect.Changed, "", "")
+			if o.Change.Kind == pipeline.EventFiltered {
+				s.filtered.WithLabelValues(s.slug(done.Space)).Inc()
+			}
 		case o.Message != nil:
 			c.add(inspect.Announced, "", o.Message.Destination)
 		}
