@@ -74,6 +74,9 @@ type inn struct {
 	dice   *rand.Rand
 	vars   map[string]string
 	closed bool // an audience is disabled
+	fixed  bool // the configuration stays as it is
+	still  bool // the clock stands
+	die    func()
 }
 
 // openInn starts one on a store; nil takes a new one.
@@ -144,8 +147,14 @@ func (n *inn) live(steps int) {
 		case 14:
 			call("track", map[string]any{"userId": user(), "event": "Visit", "messageId": fmt.Sprintf("twice%d", n.dice.IntN(3))})
 		case 15, 16:
+			if n.still {
+				break
+			}
 			advance(n.t, n.c, []string{"1h", "3d", "12d", "40d"}[n.dice.IntN(4)])
 		case 17:
+			if n.fixed {
+				break
+			}
 			n.apply(1+n.dice.IntN(2), 1+n.dice.IntN(3), []int{10, 30}[n.dice.IntN(2)], n.dice.IntN(3) > 0)
 			advance(n.t, n.c, "0s")
 		case 18:
