@@ -27,9 +27,12 @@ type Explainer interface {
 	// moment for what has just come in.
 	Insights(ctx context.Context, q inspect.InsightQuery) (inspect.InsightPage, error)
 	InsightCounts(ctx context.Context, q inspect.InsightCountQuery) ([]inspect.InsightCount, error)
+	// Suspects are those of identity.Reader.
+	Suspects(ctx context.Context, space, epoch uint32, s identity.Suspicion, threshold, limit int) (list []identity.Suspect, complete bool, err error)
 }
 
 func (a *API) explainRoutes() {
+	a.suspiciousRoutes()
 	handle(a, http.MethodGet, "/spaces/{spaceId}/identity/explain", "explainProfile", tagIdentity, a.explainProfile,
 		about("Kith's own: why a profile is what it is: every identifier and the message that attached it, every merge with the identifiers that caused it and "+
 			"the rules in force, what protection refused, what commands took away or keep apart; or, with another identifier, why the two are one person or not. "+

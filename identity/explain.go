@@ -22,14 +22,19 @@ const (
 
 // Past is the events and commands behind the graph; archive.Archive has them.
 type Past interface {
+	// Passed returns a record with its profile at that epoch.
 	Passed(ctx context.Context, space, epoch uint32, at commitlog.Offset) (archive.Passed, error)
+	// Raw returns a record as it lies in the log.
 	Raw(ctx context.Context, space uint32, at commitlog.Offset) (event.Record, error)
+	// Landmarks returns where configurations and commands are, in order.
 	Landmarks(ctx context.Context, space uint32, before commitlog.Offset) ([]archive.Landmark, error)
+	// History calls fn with the events of profiles until it returns false.
 	History(ctx context.Context, space, epoch uint32, family []event.ProfileID, w archive.Window, fn func(archive.Entry) (bool, error)) error
 }
 
 // Snapshots gives the configurations that were in force; workspace.Store does.
 type Snapshots interface {
+	// At returns a snapshot, or fault.NotFound.
 	At(r kv.Reader, n uint64) (*workspace.Snapshot, error)
 }
 

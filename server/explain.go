@@ -8,6 +8,7 @@ import (
 	"kith/clock"
 	"kith/identity"
 	"kith/inspect"
+	"kith/kv"
 )
 
 // openInsights makes what follows the resolved logs behind the loops, where
@@ -22,15 +23,25 @@ func (s *Server) openInsights() {
 	})
 }
 
+// Suspects lists who may be no one person.
+func (x explainer) Suspects(ctx context.Context, space, epoch uint32, why identity.Suspicion, threshold, limit int) (list []identity.Suspect, complete bool, err error) {
+	err = x.db.View(ctx, func(r kv.Reader) (err error) {
+		list, complete, err = identity.NewReader(r, space, epoch).Suspects(why, threshold, limit)
+		return err
+	})
+	return list, complete, err
+}
+
 // explainer says what identity did and why; see api.Explainer.
 type explainer struct {
 	*identity.Explainer
+	db       kv.DB
 	read     *inspect.InsightReader
 	insights *inspect.Insights // nil where no loops run
 }
 
 func (s *Server) explainer() explainer {
-	return explainer{identity.NewExplainer(s.db, s.archive, s.workspace), inspect.NewInsightReader(s.db, s.resolved), s.insights}
+	return explainer{identity.NewExplainer(s.db, s.archive, s.workspace), s.db, inspect.NewInsightReader(s.db, s.resolved), s.insights}
 }
 
 // Insights searches, after waiting a moment for what has just come in.

@@ -289,3 +289,42 @@ func TestExplainOverHTTP(t *testing.T) {
 		t.Errorf("with another token: %v", err)
 	}
 }
+
+// TestSuspicious asks for clusters over HTTP.
+func TestSuspicious(t *testing.T) {
+	_, c, _ := onTestClock(t)
+	for i := range 12 {
+		if err := c.Send(t.Context(), "line-write-key", "track", map[string]any{"userId": fmt.Sprint("guest", i), "anonymousId": "tablet", "event": "Seen"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	advance(t, c, "1m")
+	var found struct {
+		Suspicious []struct {
+			Reason, Words string
+			Figure        int
+			Identifier    event.ExternalID
+		}
+		Complete bool
+	}
+	ask := func(query string) error {
+		return c.Call(t.Context(), "GET", "/spaces/default/identity/suspicious?"+query, nil, &found)
+	}
+	if err := ask(""); err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Suspicious) != 1 || !found.Complete || found.Suspicious[0].Reason != "shared" || found.Suspicious[0].Figure != 11 || found.Suspicious[0].Identifier.ID != "tablet" {
+		t.Errorf("%+v", found)
+	}
+	if err := ask("shared=12"); err != nil || len(found.Suspicious) != 0 {
+		t.Errorf("from 12 on: %+v, %v", found, err)
+	}
+	if err := ask("shared=0"); err != nil || len(found.Suspicious) != 0 {
+		t.Errorf("without shared ones: %+v, %v", found, err)
+	}
+	for query, field := range map[string]string{"shared=2": "shared", "limit=0": "limit", "merges=-1": "merges"} {
+		if err := ask(query); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+}
