@@ -23,9 +23,10 @@ type Explainer interface {
 	// Explain explains a profile, or why two identifiers are one person or not;
 	// identity.Explainer has it.
 	Explain(ctx context.Context, q identity.Question) (*identity.Explanation, error)
-	// Insights and InsightCounts are those of inspect.InsightReader; they wait a
-	// moment for what has just come in.
+	// Insights searches, after waiting a moment for what has just come in; see
+	// inspect.InsightReader.
 	Insights(ctx context.Context, q inspect.InsightQuery) (inspect.InsightPage, error)
+	// InsightCounts counts, likewise.
 	InsightCounts(ctx context.Context, q inspect.InsightCountQuery) ([]inspect.InsightCount, error)
 	// Suspects are those of identity.Reader.
 	Suspects(ctx context.Context, space, epoch uint32, s identity.Suspicion, threshold, limit int) (list []identity.Suspect, complete bool, err error)
