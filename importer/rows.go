@@ -24,8 +24,8 @@ type rows struct {
 
 	base     int64  // where window begins in the file
 	baseLine uint64 // the line of it
-	blank    int64  // bytes that csv has not seen: blank lines between rows
-	blanks   uint64 // how many
+	blank    int64  // bytes that csv has not seen: lines that are blank or bad
+	blanks   uint64 // how many lines
 	window   *window
 	text     *bufio.Reader // which csv reads, too
 	csv      *csv.Reader
@@ -45,7 +45,7 @@ type flaw struct{ reason, fix string }
 
 // newRows reads a file from a place on where a row begins.
 func newRows(file io.ReaderAt, size int64, comma rune, most int, offset int64, line uint64) *rows {
-	r := &rows{file: file, size: size, comma: comma, most: int64(most)}
+	r := &rows{file: file, size: size, comma: comma, most: int64(most), text: bufio.NewReaderSize(nil, readAhead)}
 	r.begin(offset, line)
 	return r
 }
@@ -53,7 +53,7 @@ func newRows(file io.ReaderAt, size int64, comma rune, most int, offset int64, l
 func (r *rows) begin(offset int64, line uint64) {
 	r.base, r.baseLine, r.line, r.blank, r.blanks = offset, line, line, 0, 0
 	r.window = &window{from: io.NewSectionReader(r.file, offset, r.size-offset)}
-	r.text = bufio.NewReaderSize(r.window, readAhead)
+	r.text.Reset(r.window)
 	r.csv = csv.NewReader(r.text) // a bufio.Reader is used as it is
 	r.csv.Comma, r.csv.FieldsPerRecord, r.csv.ReuseRecord = r.comma, -1, true
 }
@@ -170,13 +170,15 @@ func (w *window) Read(p []byte) (int, error) {
 // behind that line.
 func (r *rows) skip(offset int64, line uint64, why flaw) (row, error) {
 	found := row{line: line, head: r.headAt(offset), bad: why}
-	from := bufio.NewReaderSize(io.NewSectionReader(r.file, offset, r.size-offset), readAhead)
+	r.begin(offset, line)
 	for {
-		piece, err := from.ReadSlice('\n')
-		offset += int64(len(piece))
+		r.window.until = r.window.read + readAhead
+		piece, err := r.text.ReadSlice('\n')
+		r.blank += int64(len(piece))
 		switch {
 		case err == nil, errors.Is(err, io.EOF):
-			r.begin(offset, line+1)
+			r.blanks++
+			r.line++
 			return found, nil
 		case !errors.Is(err, bufio.ErrBufferFull):
 			return row{}, err
