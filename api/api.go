@@ -59,6 +59,7 @@ func New(cfg Config) *API {
 	a.overviewRoutes()
 	a.oauthRoutes()
 	a.importRoutes()
+	a.reviseRoutes()
 	a.rebuildRoutes()
 	a.fileRoutes()
 	a.mux.HandleFunc(catchAll, a.unknown)

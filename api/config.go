@@ -23,6 +23,7 @@ import (
 type Config struct {
 	Version    string
 	Workspace  Workspace
+	Reviser    Reviser
 	Tokens     Tokens
 	Clients    Clients
 	OAuth      OAuth

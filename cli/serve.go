@@ -48,6 +48,7 @@ type serveCommand struct {
 
 	StrictWriteKeys  bool     `group:"collect" help:"Answer 401 to unknown write keys instead of 200."`
 	DedupWindow      duration `group:"collect" default:"30d" placeholder:"TIME" help:"How long a messageId is remembered, so that it counts once: 30d by default, 0 for not at all."`
+	RevisionEvents   int      `default:"100000" placeholder:"N" help:"How many events an un-merge or a block works out again beside what comes in: 100,000 by default. Beyond it the space must be rebuilt."`
 	MaxEventBytes    size     `group:"collect" placeholder:"SIZE" help:"One event as sent, 32KB by default, at most 4MB. A larger one is refused by itself."`
 	MaxBodyBytes     size     `group:"collect" placeholder:"SIZE" help:"One request, packed and unpacked, 1MB by default. A larger one is answered with 400."`
 	MaxBatchEvents   int      `group:"collect" placeholder:"N" help:"Events of one batch, 2,500 by default."`
@@ -111,6 +112,7 @@ func (c *serveCommand) configure(cfg *server.Config) (err error) {
 		EventBytes: int(c.MaxEventBytes), BodyBytes: int(c.MaxBodyBytes), BatchEvents: c.MaxBatchEvents, MessageIDLen: c.MaxMessageID,
 		QueueBytes: int(c.MaxQueueBytes), InflightBytes: int(c.MaxInflightBytes),
 	}
+	cfg.RevisionEvents = c.RevisionEvents
 	if cfg.DedupWindow = time.Duration(c.DedupWindow); cfg.DedupWindow == 0 {
 		cfg.DedupWindow = -1 // zero is the default there
 	}

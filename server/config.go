@@ -78,6 +78,10 @@ type Config struct {
 	// RebuildShare is how much of the time a rebuild works, in percent, from 1 to
 	// 100; whatever it is, the live loop goes first. Zero means 100.
 	RebuildShare int
+	// RevisionEvents is how many events are worked out again at most beside
+	// what comes in, when an un-merge or a block changes what they made. Zero
+	// means revision.DefaultMaxEvents; beyond it a rebuild does it.
+	RevisionEvents int
 	// TestClock, unless zero, makes the clock stand at that instant until
 	// POST /api/test-clock moves it. Only with a loopback Listen.
 	TestClock time.Time

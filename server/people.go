@@ -21,6 +21,7 @@ import (
 // newAPI puts the control API and the Profile API in front of the rooms.
 func (s *Server) newAPI() *api.API {
 	return api.New(api.Config{
+		Reviser: reviser{s.reviser, s},
 		Version: s.cfg.Version, Workspace: s.workspace, Tokens: s.keeper, Clients: auth.NewClientTokens(s.oauth), OAuth: s.oauth, Connectors: s.connectors,
 		Audiences: audiences{s.desk()}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Commands: commands{s}, Waiter: waiter{s}, Epoch: s.epoch,
 		Rejections: s.rejections, Quarantine: trackingplan.NewReader(s.db), Objects: object.NewReader(s.db), Bodies: s.archive, Past: s.archive,

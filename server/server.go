@@ -30,6 +30,7 @@ import (
 	"kith/job"
 	"kith/kv"
 	"kith/rebuild"
+	"kith/revision"
 	"kith/secret"
 	"kith/trackingplan"
 	"kith/workspace"
@@ -67,6 +68,7 @@ type Server struct {
 	observer   *inspect.Observer // nil without the pipeline role
 	insights   *inspect.Insights // likewise
 	row        *row
+	reviser    *revision.Reviser
 	syncs      *activation.Syncs
 	rebuilds   *rebuild.Manager
 	jobs       *job.Jobs
@@ -154,6 +156,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.announce(ctx, s.workspace.Current()); err != nil {
 		return err
 	}
+	s.reviser = s.newReviser()
 	s.delivery = delivery.New(delivery.Config{
 		DB: s.db, Clock: s.clock, Random: s.random, Workspace: s.workspace, Registry: s.connectors, HTTP: s.egress.Client(),
 		Unseal: func(settings json.RawMessage) (json.RawMessage, error) {

@@ -169,6 +169,7 @@ func stageOf(v pipeline.VerdictCode) inspect.Stage {
 // tapCommitted shows what a batch of a loop did.
 func (s *Server) tapCommitted(done pipeline.Committed) {
 	s.observer.Nudge()
+	s.reviser.Committed(done.Records)
 	s.insights.Nudge()
 	c := &counts{}
 	for _, r := range done.Records {

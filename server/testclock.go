@@ -168,8 +168,13 @@ func (s *Server) busy(ctx context.Context) (bool, error) {
 				return err
 			}
 			waiting += n
+			revising, err := s.revising(r, sp)
+			if err != nil {
+				return err
+			}
+			busy = busy || revising
 		}
-		busy = waiting > stuck
+		busy = busy || waiting > stuck
 		for _, sp := range s.allSpaces() {
 			computing, err := s.row.computation.Reader().Busy(r, sp.number, sp.epoch())
 			if err != nil {
