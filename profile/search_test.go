@@ -28,7 +28,7 @@ type searched struct {
 	snapshot uint64
 }
 
-func newSearched(t *testing.T, traits ...string) *searched {
+func newSearched(t testing.TB, traits ...string) *searched {
 	layout := &pipeline.Layout{}
 	who := identity.New(layout)
 	stage := profile.New(layout, who.Slot())
@@ -365,4 +365,37 @@ func TestIndexOfAnUpgrade(t *testing.T) {
 	if got, want := s.entries(), s.expected("name"); !slices.Equal(got, want) || len(got) != 3 {
 		t.Errorf("%v, want %v", got, want)
 	}
+}
+
+// FuzzSearchNext gives back cursors that no page has given: they are refused or
+// go on somewhere within the search, and nothing else is ever found.
+func FuzzSearchNext(f *testing.F) {
+	s := newSearched(f, "name")
+	s.Send(identify("u1", `{"name":"Ann"}`), identify("u2", `{"name":"Anna"}`), identify("u3", `{"name":"Bob"}`))
+	by := profile.SearchQuery{Traits: []profile.TraitMatch{{Name: "name", Value: "Ann"}}, Prefix: true, Limit: 1}
+	for _, q := range []profile.SearchQuery{by, {ExternalID: "u", Limit: 1}} {
+		page, err := s.reader(nil).Search(context.Background(), s.target(event.Users, ""), q)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(page.Cursor.Next)
+	}
+	f.Add("!")
+	f.Add("eyJ9")
+	bob := s.id("u3")
+	f.Fuzz(func(t *testing.T, next string) {
+		by := by
+		by.Next, by.Limit = next, 10
+		page, err := s.reader(nil).Search(context.Background(), s.target(event.Users, ""), by)
+		if err != nil && !fault.Is(err, fault.Invalid) {
+			t.Fatal(err)
+		}
+		if err == nil && slices.ContainsFunc(page.Data, func(f profile.Found) bool { return f.ID == bob }) {
+			t.Errorf("%q leads to somebody else", next)
+		}
+		_, err = s.reader(nil).Search(context.Background(), s.target(event.Users, ""), profile.SearchQuery{ExternalID: "u", Next: next})
+		if err != nil && !fault.Is(err, fault.Invalid) {
+			t.Fatal(err)
+		}
+	})
 }

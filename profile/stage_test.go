@@ -26,7 +26,7 @@ import (
 // line is a space with identity and profile.
 type line struct {
 	*rowtest.Row
-	t     *testing.T
+	t     testing.TB
 	slot  pipeline.Slot[profile.View]
 	space *workspace.Space
 }
