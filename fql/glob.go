@@ -7,7 +7,7 @@ import (
 
 // MaxPatternBytes is the longest pattern of match. It bounds what one look
 // costs: a pattern that stands in an event and is longer matches nothing.
-const MaxPatternBytes = 1024
+const MaxPatternBytes = 256
 
 // glob is a compiled pattern: * stands for any number of characters, ? for one,
 // [abc] and [a-z] for one of those, [^abc] for one of the others, and \x for x.
@@ -36,7 +36,7 @@ type sign struct {
 // compileGlob reads a pattern, or says what is wrong with it.
 func compileGlob(pattern string) (g *glob, wrong string) {
 	if len(pattern) > MaxPatternBytes {
-		return nil, "a pattern is at most 1,024 bytes long"
+		return nil, "a pattern is at most 256 bytes long"
 	}
 	g = &glob{head: !strings.HasPrefix(pattern, "*"), tail: true}
 	var signs []sign
