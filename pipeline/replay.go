@@ -133,15 +133,20 @@ func TakeOver(ctx context.Context, live, replay *Loop, flip func(tx kv.Tx) error
 	next.cfg.Epoch, next.cfg.Stages = replay.cfg.Epoch, live.cfg.Stages
 	next.open()
 	swapped := Output{At: pos.At, Change: &Change{Kind: EpochSwapped, Subject: strconv.FormatUint(uint64(replay.cfg.Epoch), 10)}}
+	unmoved := func(r kv.Reader, l *Loop) error {
+		stored, err := ReadPosition(r, l.cfg.Space, l.cfg.Epoch)
+		if err == nil && stored != pos {
+			err = errMoved
+		}
+		return err
+	}
+	// It stands, so nobody moves it while this goes on.
+	if err := live.cfg.DB.View(ctx, func(r kv.Reader) error { return unmoved(r, live) }); err != nil {
+		return nil, err
+	}
 	err = live.cfg.DB.Update(ctx, Fence(live.cfg.Space, replay.cfg.Epoch), kv.Durable, func(tx kv.Tx) error {
-		for _, l := range []*Loop{live, replay} {
-			stored, err := ReadPosition(tx, l.cfg.Space, l.cfg.Epoch)
-			if err != nil {
-				return err
-			}
-			if stored != pos {
-				return errMoved
-			}
+		if err := unmoved(tx, replay); err != nil {
+			return err
 		}
 		if err := flip(tx); err != nil {
 			return err

@@ -11,13 +11,13 @@ import (
 )
 
 // Watch wraps db and holds its callers to the rule of package kv: a
-// transaction reads only keys that its own fence writes, and keys that never
-// change once written. It calls report, as t.Errorf would be called, once for
-// each key and fence that break it: when a transaction reads a key that its
-// fence has not written and that has been written more than once, or deleted;
-// and when a key that was read like that, while it had been written once, is
-// later changed. Writing a value again that is there already is no change;
-// dropping a range is the end of its keys. Views may read everything.
+// transaction reads only keys that its own fence writes, and keys that do not
+// change any more. It calls report, as t.Errorf would be called, once for each
+// key and fence that break it: when a key that a transaction has read is changed
+// later by another fence. So an owner that has ended may be followed by one under
+// another fence, as at the swap of an epoch. Writing a value again that is there
+// already is no change; dropping a range is the end of its keys. Views may read
+// everything.
 //
 // report may be called from any goroutine that uses the store. Watch keeps a
 // note of every key written, so it is for tests.
@@ -81,7 +81,7 @@ func (w *watched) wrote(f kv.Fence, writes map[string][]byte) {
 		n.changes++
 		if n.changes > 1 && value != nil {
 			for _, reader := range n.readers {
-				w.judge(key, n, reader)
+				w.judge(key, n, reader, f)
 			}
 		}
 	}
@@ -96,22 +96,18 @@ func (w *watched) read(f kv.Fence, key []byte) {
 	if n == nil || slices.Contains(n.writers, f) {
 		return
 	}
-	if n.changes > 1 {
-		w.judge(string(key), n, f)
-		return
-	}
 	if !slices.Contains(n.readers, f) {
 		n.readers = append(n.readers, f)
 	}
 }
 
 // judge reports a reader once. The caller holds mu.
-func (w *watched) judge(key string, n *note, reader kv.Fence) {
+func (w *watched) judge(key string, n *note, reader, writer kv.Fence) {
 	if slices.Contains(n.writers, reader) || slices.Contains(n.reported, reader) {
 		return
 	}
 	n.reported = append(n.reported, reader)
-	w.report("a transaction under fence %q reads the key %q, which fence %q changes", reader, key, n.writers[0])
+	w.report("a transaction under fence %q reads the key %q, which fence %q changes", reader, key, writer)
 }
 
 type watchedTx struct {

@@ -42,14 +42,14 @@ func TestWatch(t *testing.T) {
 		{"reads what never changes", []step{{"a", write("k", "1")}, {"b", read("k")}, {"b", scan}}, 0},
 		{"reads what was never there", []step{{"b", read("k")}, {"a", remove("k")}, {"b", read("k")}}, 0},
 		{"the same value again is no change", []step{{"a", write("k", "1")}, {"a", write("k", "1")}, {"b", read("k")}}, 0},
-		{"reads what has changed", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", read("k")}}, 1},
-		{"reads many", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", readMany}}, 1},
-		{"scans what has changed", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", scan}}, 1},
-		{"reads what changes later", []step{{"a", write("k", "1")}, {"b", read("k")}, {"a", write("k", "2")}}, 1},
-		{"reads what was deleted", []step{{"a", write("k", "1")}, {"a", remove("k")}, {"b", read("k")}}, 1},
+		{"follows an owner that has ended", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", read("k")}, {"b", write("k", "3")}}, 0},
+		{"reads what changes", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", read("k")}, {"a", write("k", "3")}}, 1},
+		{"reads many", []step{{"a", write("k", "1")}, {"b", readMany}, {"a", write("k", "2")}}, 1},
+		{"scans what changes", []step{{"a", write("k", "1")}, {"b", scan}, {"a", write("k", "2")}}, 1},
+		{"reads what was deleted, and comes back", []step{{"a", write("k", "1")}, {"a", remove("k")}, {"b", read("k")}, {"a", write("k", "1")}}, 1},
 		{"reads before the key's end", []step{{"a", write("k", "1")}, {"b", read("k")}, {"a", remove("k")}}, 0},
-		{"is told once", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", read("k")}, {"b", read("k")}}, 1},
-		{"each fence is told", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", read("k")}, {"c", read("k")}}, 2},
+		{"is told once", []step{{"a", write("k", "1")}, {"b", read("k")}, {"a", write("k", "2")}, {"b", read("k")}, {"a", write("k", "3")}}, 1},
+		{"each fence is told", []step{{"a", write("k", "1")}, {"b", read("k")}, {"c", read("k")}, {"a", write("k", "2")}}, 2},
 		{"reads what it has just written itself", []step{{"a", write("k", "1")}, {"a", write("k", "2")}, {"b", func(tx kv.Tx) error {
 			if err := write("k", "3")(tx); err != nil {
 				return err
@@ -59,7 +59,10 @@ func TestWatch(t *testing.T) {
 		{"a transaction rolled back writes nothing", []step{{"a", write("k", "1")}, {"a", func(tx kv.Tx) error {
 			_ = write("k", "2")(tx)
 			return context.Canceled
-		}}, {"b", read("k")}}, 0},
+		}}, {"b", read("k")}, {"a", func(tx kv.Tx) error {
+			_ = write("k", "2")(tx)
+			return context.Canceled
+		}}}, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
