@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 
 	"kith/activation"
 	"kith/archive"
@@ -180,5 +179,7 @@ func (f forgetful) Revise(ctx context.Context, space uint32, command commitlog.O
 	if err != nil || !due {
 		return "", err
 	}
-	return fmt.Sprintf("%d others whose events were redacted keep what the identifiers gave them until a rebuild", len(profiles)), nil
+	f.s.reviser.Wake()
+	state, err := f.s.reviser.Revised(ctx, space, command)
+	return state.Reason, err
 }

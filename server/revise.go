@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"kith/archive"
 	"kith/commitlog"
 	"kith/computation"
 	"kith/event"
@@ -19,7 +20,14 @@ import (
 func (s *Server) newReviser() *revision.Reviser {
 	return revision.New(revision.Config{
 		DB: s.db, Archive: s.archive, Snapshots: s.workspace, Computation: s.row.computation.Reader(), Row: scratchRow,
-		Loop:    func(number uint32) (revision.Loop, error) { return s.loop(number) },
+		Loop: func(number uint32) (revision.Loop, error) { return s.loop(number) },
+		Redacted: func(r kv.Reader, space uint32, command commitlog.Offset) ([]event.ProfileID, error) {
+			e, err := archive.ErasureAt(r, space, command)
+			if err != nil || e == nil {
+				return nil, err
+			}
+			return e.Others, nil
+		},
 		Scratch: func() kv.DB { return memkv.New() },
 		Logger:  s.cfg.Logger, Limits: revision.Limits{MaxEvents: s.cfg.RevisionEvents},
 	})
