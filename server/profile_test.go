@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -367,6 +368,87 @@ func BenchmarkTraits(b *testing.B) {
 		s.http.Handler.ServeHTTP(w, r)
 		if w.Code != http.StatusOK {
 			b.Fatal(w.Body)
+		}
+	}
+}
+
+// TestClientTokensAfterAnUndo binds tokens to identifiers and to profiles'
+// ids, makes two people one, and parts them again: nobody reads the other, and
+// the search finds both as they are.
+func TestClientTokensAfterAnUndo(t *testing.T) {
+	h := newHouse(t, nil)
+	h.send("identify", `{"anonymousId":"phone","messageId":"m1","traits":{"firstName":"Phone"}}`)
+	h.send("identify", `{"userId":"ann","messageId":"m2","traits":{"lastName":"Smith","note":"private"}}`)
+	if _, err := h.traits("user_id:ann", "m2"); err != nil {
+		t.Fatal(err)
+	}
+	idOf := func(id string) string {
+		t.Helper()
+		items, err := h.c.Batch(t.Context(), client.Batch{Space: "default", IDs: []string{id}, Read: "traits"})
+		if err != nil || items[0].ProfileID == "" {
+			t.Fatalf("%+v, %v", items, err)
+		}
+		return items[0].ProfileID
+	}
+	phone, ann := idOf("anonymous_id:phone"), idOf("user_id:ann")
+	type holder struct{ of, token string }
+	var holders []holder
+	for _, of := range []string{"anonymous_id:phone", phone, "user_id:ann", ann} {
+		made, err := h.c.NewClientToken(t.Context(), "default", client.ClientToken{Profile: of, Reads: []string{"traits"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		holders = append(holders, holder{of, made.Token})
+	}
+	// reads says what the bearer of a token sees under each name, the names of
+	// traits or a status.
+	reads := func(x holder) (list []string) {
+		t.Helper()
+		app, err := client.New(h.base, x.token, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{"anonymous_id:phone", phone, "user_id:ann", ann} {
+			traits, _, err := app.Traits(t.Context(), client.Profile{Space: "default", ID: id}, client.Page{})
+			switch {
+			case fault.Is(err, fault.Denied):
+				list = append(list, "no")
+			case err != nil:
+				t.Fatal(err)
+			default:
+				list = append(list, strings.Join(slices.Sorted(maps.Keys(traits)), "+"))
+			}
+		}
+		return list
+	}
+	is := func(when string, want ...string) {
+		t.Helper()
+		for i, x := range holders {
+			if got := strings.Join(reads(x), " "); got != want[i] {
+				t.Errorf("%s, %s reads %q, want %q", when, x.of, got, want[i])
+			}
+		}
+	}
+	apart := []string{"firstName firstName no no", "no firstName no no", "no no lastName+note lastName+note", "no no no lastName+note"}
+	is("before", apart...)
+	h.send("track", `{"userId":"ann","anonymousId":"phone","event":"Login","messageId":"m3"}`)
+	if _, err := h.traits("user_id:ann", "m3"); err != nil {
+		t.Fatal(err)
+	}
+	const all = "firstName+lastName+note"
+	is("as one", all+" "+all+" no "+all, "no "+all+" no "+all, "no "+all+" "+all+" "+all, "no "+all+" no "+all)
+
+	var done struct{ Command struct{ State string } }
+	err := h.c.Call(t.Context(), "POST", "/spaces/default/identity/separate?wait=true", map[string]any{"profile": "user_id:ann", "identifiers": []map[string]string{{"type": "anonymous_id", "id": "phone"}}}, &done)
+	if err != nil || done.Command.State != "done" {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	is("parted", apart...)
+	for name, want := range map[string]string{"firstName=Phone": phone, "lastName=Smith": ann} {
+		trait, value, _ := strings.Cut(name, "=")
+		found, err := h.c.Search(t.Context(), client.Search{Space: "default", Traits: map[string]string{trait: value}})
+		if err != nil || len(found.Data) != 1 || found.Data[0].ID != want {
+			t.Errorf("%s finds %+v, %v; want %s", name, found.Data, err, want)
 		}
 	}
 }
