@@ -103,7 +103,7 @@ func identifierOf(space *workspace.Space, field, text string, profile bool) (eve
 
 type insightsInput struct {
 	SpacePath
-	Kind      []string `query:"kind,explode" doc:"violation, drop, merge, mapping, profile, trait, split, removal, account, erasure, rebuild; several are given as kind=a&kind=b"`
+	Kind      []string `query:"kind,explode" doc:"violation, drop, merge, mapping, profile, trait, split, removal, account, erasure, rebuild, guard; several are given as kind=a&kind=b"`
 	Violation string   `query:"violation" maxLength:"200" doc:"The name of a violation, or another reason, whole"`
 	Type      string   `query:"type" maxLength:"100" doc:"The identifier's type"`
 	Value     string   `query:"value" maxLength:"600" doc:"The identifier's value"`
@@ -118,7 +118,7 @@ type insightsInput struct {
 
 type insightBody struct {
 	At         string            `json:"at" doc:"When the message was appended"`
-	Kind       string            `json:"kind" enum:"violation,drop,merge,mapping,profile,trait,split,removal,account,erasure,rebuild"`
+	Kind       string            `json:"kind" enum:"violation,drop,merge,mapping,profile,trait,split,removal,account,erasure,rebuild,guard"`
 	What       string            `json:"what" doc:"In plain words"`
 	Reason     string            `json:"reason,omitempty" doc:"The violation's name, why an event is nobody's, or why traits were not taken"`
 	Identifier *insightID        `json:"identifier,omitempty"`
@@ -229,7 +229,7 @@ func insightKinds(list []string) (kinds []inspect.InsightKind, err error) {
 		for _, k := range strings.Split(text, ",") {
 			kind := inspect.InsightKind(k)
 			if !slices.Contains(inspect.InsightKinds(), kind) {
-				return nil, fault.Field("kind", "%q is none of violation, drop, merge, mapping, profile, trait, split, removal, account, erasure, rebuild", k)
+				return nil, fault.Field("kind", "%q is none of violation, drop, merge, mapping, profile, trait, split, removal, account, erasure, rebuild, guard", k)
 			}
 			kinds = append(kinds, kind)
 		}

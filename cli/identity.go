@@ -13,11 +13,12 @@ import (
 
 // identityCommand changes who is whom, for all time, and takes it back.
 type identityCommand struct {
-	Split    splitCommand            `cmd:"" help:"Split identifiers out of a profile: they are never one person with its others again."`
-	Unmerge  unmergeCommand          `cmd:"" help:"Reverse a merge: a profile that was merged away is its own again."`
-	Block    blockCommand            `cmd:"" help:"Block a value: it identifies nobody, from the first event on."`
-	Lift     liftCommand             `cmd:"" help:"Take back a split, an unmerge or a block."`
-	Commands identityCommandsCommand `cmd:"" help:"List what was split and blocked, who ordered it, and whether the past is worked out again."`
+	Split      splitCommand            `cmd:"" help:"Split identifiers out of a profile: they are never one person with its others again."`
+	Unmerge    unmergeCommand          `cmd:"" help:"Reverse a merge: a profile that was merged away is its own again."`
+	Block      blockCommand            `cmd:"" help:"Block a value: it identifies nobody, from the first event on."`
+	Lift       liftCommand             `cmd:"" help:"Take back a split, an unmerge or a block."`
+	Suspicious suspiciousCommand       `cmd:"" help:"List who may be no one person: many identifiers, many merges at once, shared values."`
+	Commands   identityCommandsCommand `cmd:"" help:"List what was split and blocked, who ordered it, and whether the past is worked out again."`
 }
 
 // orderFlags are what all orders have.

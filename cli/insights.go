@@ -14,7 +14,7 @@ import (
 type insightsCommand struct {
 	remote
 	Space     string   `default:"default" placeholder:"SLUG" help:"The space."`
-	Kind      []string `placeholder:"KIND" help:"violation, drop, merge, mapping, profile, trait, split, removal, account, erasure or rebuild; several with commas."`
+	Kind      []string `placeholder:"KIND" help:"violation, drop, merge, mapping, profile, trait, split, removal, account, erasure, rebuild or guard; several with commas."`
 	Violation string   `placeholder:"NAME" help:"The name of a violation, whole: 'ID value blocked'."`
 	Type      string   `placeholder:"TYPE" help:"The identifier's type."`
 	Value     string   `placeholder:"VALUE" help:"The identifier's value."`

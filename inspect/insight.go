@@ -26,13 +26,14 @@ const (
 	AccountInsight   InsightKind = "account"   // a user joined an account or left it
 	ErasureInsight   InsightKind = "erasure"   // a profile was erased
 	RebuildInsight   InsightKind = "rebuild"   // everything derived was worked out again
+	GuardInsight     InsightKind = "guard"     // a profile has grown beyond the space's guard
 )
 
 // InsightKinds are all of them, in the order of their numbers, which are
 // stored: a kind's is its place counted from 1.
 func InsightKinds() []InsightKind {
 	return []InsightKind{ViolationInsight, DropInsight, MergeInsight, MappingInsight, ProfileInsight, TraitInsight, SplitInsight,
-		RemovalInsight, AccountInsight, ErasureInsight, RebuildInsight}
+		RemovalInsight, AccountInsight, ErasureInsight, RebuildInsight, GuardInsight}
 }
 
 func (k InsightKind) number() byte { return byte(slices.Index(InsightKinds(), k) + 1) }
@@ -93,6 +94,8 @@ func insightOf(place commitlog.Offset, o *pipeline.Output, cause *pipeline.Resol
 	case pipeline.TraitRefused:
 		x.Kind, x.Trait = TraitInsight, c.Subject
 		_, x.Reason, _ = strings.Cut(c.Detail, ": ")
+	case pipeline.ProfileSuspicious:
+		x.Kind, x.Reason = GuardInsight, c.Subject
 	case pipeline.ProfileSplit:
 		x.Kind = SplitInsight
 	case pipeline.IdentifierRemoved:

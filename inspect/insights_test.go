@@ -267,6 +267,31 @@ func TestInsightsKnowTheirMessage(t *testing.T) {
 	}
 }
 
+// TestEveryChangeIsAnInsight holds insights to all changes that there are, but
+// for those of traits and audiences, which the Profile API tells of.
+func TestEveryChangeIsAnInsight(t *testing.T) {
+	known := map[InsightKind]bool{}
+	for k := pipeline.ChangeKind(1); k.String() != "unknown"; k++ {
+		x, ok := insightOf(0, &pipeline.Output{Change: &pipeline.Change{Kind: k, Subject: "s:x", Detail: "d: e"}}, nil)
+		switch k {
+		case pipeline.TraitChanged, pipeline.AudienceEntered, pipeline.AudienceExited:
+			if ok {
+				t.Errorf("%s is an insight", k)
+			}
+			continue
+		}
+		if !ok || x.Kind.number() == 0 || insightKindAt(x.Kind.number()) != x.Kind {
+			t.Errorf("%s is none: %+v", k, x)
+		}
+		known[x.Kind] = true
+	}
+	for _, k := range InsightKinds() {
+		if !known[k] {
+			t.Errorf("no change is a %s", k)
+		}
+	}
+}
+
 // TestInsightsAreForgotten lets the retention pass, and trims the log: what is
 // gone from the log is not found, and nothing fails.
 func TestInsightsAreForgotten(t *testing.T) {
