@@ -2,6 +2,7 @@ package activation
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/tidwall/gjson"
@@ -72,11 +73,17 @@ func (p *pass) Handle(r *pipeline.Record) error {
 	if w, ok := r.Work.(Sync); ok {
 		run, corrects = w.Run, !w.First
 	}
-	full := r.Work != nil || attachedToUser(people) || len(people.Merged) > 0
-	if !full && len(outcome.Changes) == 0 {
+	full, attached := r.Work != nil || len(people.Merged) > 0, attachedToUser(people)
+	if !full && !attached && len(outcome.Changes) == 0 {
 		return nil
 	}
-	return p.reconcile(r, people, outcome, full, run, corrects)
+	// A new identifier alone changes nothing under those there are: a person
+	// with many is not gone through again for each.
+	var only []event.Identifier
+	if !full && len(outcome.Changes) == 0 {
+		only = people.Attached
+	}
+	return p.reconcile(r, people, outcome, only, full || attached, run, corrects)
 }
 
 // Finish has nothing to write: what was told is written as it is told.
@@ -123,9 +130,9 @@ func (p *pass) configure(r *pipeline.Record) error {
 
 // reconcile compares what every destination should know of a profile with
 // what it was told under each of the profile's identifiers, emits the
-// difference and remembers it. Without full it looks only at the audiences
-// whose membership has just changed.
-func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcome *computation.Outcome, full bool, run string, corrects bool) error {
+// difference and remembers it. With only it looks at those identifiers, without
+// full only at the audiences whose membership has just changed.
+func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcome *computation.Outcome, only []event.Identifier, full bool, run string, corrects bool) error {
 	plan := p.planFor(r.Snapshot)
 	if len(plan.connections) == 0 && len(outcome.Changes) == 0 {
 		return nil
@@ -139,8 +146,8 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 		return err
 	}
 	who := p.person(r, identifiers)
-	for _, id := range identifiers {
-		known, err := p.told(id.Identifier)
+	for id := range these(identifiers, only) {
+		known, err := p.told(id)
 		if err != nil {
 			return err
 		}
@@ -154,7 +161,7 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 				continue
 			}
 			a := announcement{
-				connection: c, space: r.Snapshot.SpaceByNumber(p.batch.Space).ID, identifier: id.Identifier,
+				connection: c, space: r.Snapshot.SpaceByNumber(p.batch.Space).ID, identifier: id,
 				member: member, at: r.At, cause: cause(r), run: run, corrects: corrects,
 			}
 			if err := p.send(r, &a, who); err != nil {
@@ -163,12 +170,31 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 			known[c.pair], changed = member, true
 		}
 		if changed {
-			if err := p.batch.Tx.Set(toldKey(p.batch.Space, id.Identifier), known.encode()); err != nil {
+			if err := p.batch.Tx.Set(toldKey(p.batch.Space, id), known.encode()); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// these yields the user's identifiers, or only some of them.
+func these(identifiers []identity.Identified, only []event.Identifier) iter.Seq[event.Identifier] {
+	return func(yield func(event.Identifier) bool) {
+		if only == nil {
+			for i := range identifiers {
+				if !yield(identifiers[i].Identifier) {
+					return
+				}
+			}
+			return
+		}
+		for _, id := range only {
+			if id.Collection == event.Users && !yield(id) {
+				return
+			}
+		}
+	}
 }
 
 // retract tells every destination that was told of a membership under an

@@ -1,8 +1,6 @@
 package computation
 
 import (
-	"slices"
-
 	"kith/event"
 	"kith/identity"
 	"kith/kv"
@@ -268,16 +266,7 @@ func (t *turn) adopt(d *definition, page *page) (adopted bool, err error) {
 // eligible reports whether the profile has an identifier of a type that the
 // audience asks for.
 func (t *turn) eligible(d *definition) (bool, error) {
-	identifiers, err := t.resolution.Identifiers()
-	if err != nil {
-		return false, err
-	}
-	for i := range identifiers {
-		if slices.Contains(d.types, identifiers[i].Type) {
-			return true, nil
-		}
-	}
-	return false, nil
+	return t.resolution.Has(d.types)
 }
 
 // announce says that the profile entered or left.

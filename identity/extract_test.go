@@ -25,7 +25,9 @@ var calls = map[event.Type]string{
 // §1.1, and both routes of custom identifiers, against every call: what a
 // profile is found by when an event carries nothing else.
 func TestExtraction(t *testing.T) {
-	user := func(name string) *event.Identifier { return &event.Identifier{Collection: event.Users, Type: name, Value: "v"} }
+	user := func(name string) *event.Identifier {
+		return &event.Identifier{Collection: event.Users, Type: name, Value: "v"}
+	}
 	account := func(name string) *event.Identifier {
 		return &event.Identifier{Collection: event.Accounts, Type: name, Value: "v"}
 	}

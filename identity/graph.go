@@ -108,6 +108,23 @@ func (n *node) types(fn func(name string)) {
 	}
 }
 
+// hasType reports whether the profile has an identifier of one of these types.
+func (n *node) hasType(types []string) bool {
+	for i := range n.ids.tail {
+		if slices.Contains(types, n.ids.tail[i].Type) {
+			return true
+		}
+	}
+	for _, page := range n.spans {
+		for i := range page {
+			if slices.Contains(types, page[i].name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // find returns an identifier of the profile.
 func (n *node) find(id event.Identifier) (x Identified, found bool, err error) {
 	in := func(list []Identified) bool {

@@ -195,6 +195,16 @@ func (p *pass) link(child event.ProfileID) (link, error) {
 // profile returns a profile as it is after record seq of the batch, nil when
 // there is none. It does not follow links.
 func (p *pass) profile(id event.ProfileID, seq int) (*Profile, error) {
+	n, err := p.version(id, seq)
+	if err != nil || n == nil {
+		return nil, err
+	}
+	return n.profile()
+}
+
+// version returns the version of a profile after record seq of the batch, nil
+// when there is none.
+func (p *pass) version(id event.ProfileID, seq int) (*node, error) {
 	n, err := p.newest(id)
 	if err != nil {
 		return nil, err
@@ -202,10 +212,7 @@ func (p *pass) profile(id event.ProfileID, seq int) (*Profile, error) {
 	for n != nil && n.seq > seq {
 		n = n.before
 	}
-	if n == nil {
-		return nil, nil
-	}
-	return n.profile()
+	return n, nil
 }
 
 func (p *pass) newest(id event.ProfileID) (*node, error) {

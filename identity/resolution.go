@@ -57,6 +57,25 @@ func (r *Resolution) IdentifiersOf(id event.ProfileID) ([]Identified, error) {
 	return slices.Clip(p.Identifiers), nil
 }
 
+// Has reports whether Profile has an identifier of one of these types as of
+// this record. It costs the same however many identifiers there are.
+func (r *Resolution) Has(types []string) (bool, error) {
+	if r.Profile.IsZero() {
+		return false, nil
+	}
+	r.pass.mu.Lock()
+	defer r.pass.mu.Unlock()
+	id, err := r.pass.resolve(r.Profile, r.seq)
+	if err != nil {
+		return false, err
+	}
+	n, err := r.pass.version(id, r.seq)
+	if err != nil || n == nil {
+		return false, err
+	}
+	return n.hasType(types), nil
+}
+
 // Family returns the ids under which the history of Profile is written:
 // Profile first, then all that were merged into it.
 func (r *Resolution) Family() ([]event.ProfileID, error) {
