@@ -41,6 +41,7 @@ type Reviser interface {
 }
 
 func (a *API) reviseRoutes() {
+	a.leaveRoutes()
 	const undo = " What lies before is worked out again from the events: profiles, traits, audiences; destinations are told the difference once. " +
 		"With wait=true the answer comes when that is done, within 30 seconds; with dryRun=true nothing is ordered and the answer says what would come of it."
 	handle(a, http.MethodPost, "/spaces/{spaceId}/identity/separate", "separateIdentifiers", tagIdentity, a.separate,

@@ -16,6 +16,7 @@ type identityCommand struct {
 	Split      splitCommand            `cmd:"" help:"Split identifiers out of a profile: they are never one person with its others again."`
 	Unmerge    unmergeCommand          `cmd:"" help:"Reverse a merge: a profile that was merged away is its own again."`
 	Block      blockCommand            `cmd:"" help:"Block a value: it identifies nobody, from the first event on."`
+	Leave      leaveCommand            `cmd:"" help:"End the membership of a user in an account."`
 	Lift       liftCommand             `cmd:"" help:"Take back a split, an unmerge or a block."`
 	Suspicious suspiciousCommand       `cmd:"" help:"List who may be no one person: many identifiers, many merges at once, shared values."`
 	Commands   identityCommandsCommand `cmd:"" help:"List what was split and blocked, who ordered it, and whether the past is worked out again."`
