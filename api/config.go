@@ -63,7 +63,8 @@ type Workspace interface {
 	Try(ctx context.Context, fn func(*workspace.Draft) error) (base, next *workspace.Snapshot, err error)
 }
 
-// Tokens says who may call; auth.Keeper has its methods.
+// Tokens says who may call; auth.Keeper has its methods Admin, MayRead, Create,
+// List and Revoke.
 type Tokens interface {
 	Admin(r *http.Request) error
 	MayRead(r *http.Request, space uint32) (auth.Caller, error)
@@ -108,7 +109,7 @@ type Member struct {
 }
 
 // Clients are the tokens of apps that ask for profiles themselves;
-// auth.ClientTokens.
+// auth.ClientTokens has the methods Issue, Check, Revoke, RevokeAll and Origin.
 type Clients interface {
 	Issue(ctx context.Context, space uint32, by auth.Caller, req auth.ClientRequest) (*auth.ClientGrant, string, error)
 	Check(ctx context.Context, token string, space uint32) (*auth.ClientGrant, error)
@@ -136,7 +137,8 @@ type Waiter interface {
 	WaitFor(ctx context.Context, space uint32, messageID string) error
 }
 
-// Profiles answers the Profile API; profile.Reader. An unknown profile is
+// Profiles answers the Profile API; profile.Reader has Traits, ExternalIDs,
+// Events, Metadata, Links, Search, Batch and Own. An unknown profile is
 // fault.NotFound.
 type Profiles interface {
 	Traits(ctx context.Context, t profile.Target, q profile.TraitsQuery) (*profile.TraitsPage, error)
