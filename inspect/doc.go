@@ -15,8 +15,12 @@
 // (register.go) and written once a commit. Schema and Meter only
 // read.
 //
-// Keys (keys.go): workspace scope, room 'x', fences "inspect" and
-// "inspect/usage".
+// Insights (insights.go) follow the resolved logs likewise: what identity did and
+// refused is counted, and found again (insightsearch.go) by an index of bits of
+// hashes, which says where in that log to read.
+//
+// Keys (keys.go): workspace scope, room 'x', fences "inspect",
+// "inspect/insights" and "inspect/usage".
 //
 // The package knows only the hall: server turns what collect, the loops and
 // delivery tell into Items and Rejections.
