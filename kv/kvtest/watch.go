@@ -3,6 +3,7 @@ package kvtest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -13,16 +14,16 @@ import (
 // Watch wraps db and holds its callers to the rule of package kv: a
 // transaction reads only keys that its own fence writes, and keys that do not
 // change any more. It calls report, as t.Errorf would be called, once for each
-// key and fence that break it: when a key that a transaction has read is changed
-// later by another fence. So an owner that has ended may be followed by one under
-// another fence, as at the swap of an epoch. Writing a value again that is there
+// key and fence that break it: when a key that a transaction has read was changed
+// by another fence, and the reader's writes again. So an owner that has ended may
+// be followed by one under another fence, as at the swap of an epoch. Writing a value again that is there
 // already is no change; dropping a range is the end of its keys. Views may read
 // everything.
 //
 // report may be called from any goroutine that uses the store. Watch keeps a
 // note of every key written, so it is for tests.
 func Watch(db kv.DB, report func(format string, args ...any)) kv.DB {
-	w := &watched{DB: db, report: report, keys: make(map[string]*note)}
+	w := &watched{DB: db, report: report, keys: make(map[string]*note), broken: make(map[kv.Fence][]string)}
 	if ranges, ok := db.(kv.RangeDeleter); ok {
 		return &watchedRanges{watched: w, ranges: ranges}
 	}
@@ -35,6 +36,8 @@ type watched struct {
 
 	mu   sync.Mutex
 	keys map[string]*note
+	// broken is what is to be reported of a fence, if it writes once more.
+	broken map[kv.Fence][]string
 }
 
 // note is what is known of a key.
@@ -62,6 +65,10 @@ func (w *watched) Update(ctx context.Context, f kv.Fence, d kv.Durability, fn fu
 func (w *watched) wrote(f kv.Fence, writes map[string][]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, what := range w.broken[f] {
+		w.report("%s", what)
+	}
+	delete(w.broken, f)
 	for key, value := range writes {
 		n := w.keys[key]
 		if n == nil {
@@ -101,13 +108,14 @@ func (w *watched) read(f kv.Fence, key []byte) {
 	}
 }
 
-// judge reports a reader once. The caller holds mu.
+// judge notes a reader once. The caller holds mu.
 func (w *watched) judge(key string, n *note, reader, writer kv.Fence) {
 	if slices.Contains(n.writers, reader) || slices.Contains(n.reported, reader) {
 		return
 	}
 	n.reported = append(n.reported, reader)
-	w.report("a transaction under fence %q reads the key %q, which fence %q changes", reader, key, writer)
+	w.broken[reader] = append(w.broken[reader],
+		fmt.Sprintf("a transaction under fence %q reads the key %q, which fence %q changes", reader, key, writer))
 }
 
 type watchedTx struct {
