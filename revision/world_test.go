@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -37,6 +38,7 @@ type world struct {
 	snap    workspace.Snapshot
 	seen    int
 	dead    context.CancelFunc
+	longest atomic.Int64 // how long a revision has held the loop, in nanoseconds
 	ended   chan error
 }
 
@@ -96,10 +98,24 @@ func (w *world) start() {
 
 func (w *world) newReviser(db kv.DB) *revision.Reviser {
 	return revision.New(revision.Config{
-		DB: db, Loop: func(uint32) (revision.Loop, error) { return w.row.Loop, nil }, Archive: w.row.Archive, Snapshots: w.row.Snapshots(),
+		DB: db, Loop: func(uint32) (revision.Loop, error) { return held{w.row.Loop, w}, nil }, Archive: w.row.Archive, Snapshots: w.row.Snapshots(),
 		Computation: w.engine.Reader(), Row: func(g identity.Given) []pipeline.Stage { return frozen(&g) },
 		Scratch: func() kv.DB { return memkv.New() }, Logger: slog.New(slog.DiscardHandler), Limits: w.limits,
 	})
+}
+
+// held is a loop that measures how long a revision holds it.
+type held struct {
+	*pipeline.Loop
+	w *world
+}
+
+// Do has the loop run fn.
+func (h held) Do(ctx context.Context, fn pipeline.Work) error {
+	began := time.Now()
+	err := h.Loop.Do(ctx, fn)
+	h.w.longest.Store(max(h.w.longest.Load(), int64(time.Since(began))))
+	return err
 }
 
 func (w *world) stop() {
