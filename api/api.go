@@ -61,6 +61,7 @@ func New(cfg Config) *API {
 	a.importRoutes()
 	a.reviseRoutes()
 	a.rebuildRoutes()
+	a.erasureRoutes()
 	a.fileRoutes()
 	a.mux.HandleFunc(catchAll, a.unknown)
 

@@ -49,6 +49,7 @@ type Config struct {
 	Snippets    Snippets
 	Imports     Imports
 	Rebuilds    Rebuilds
+	Erasures    Erasures
 	Clock       clock.Clock
 	// Random makes request ids; crypto/rand.Reader outside of tests.
 	Random io.Reader

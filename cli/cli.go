@@ -59,6 +59,7 @@ type commands struct {
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
 	Filter   filterCommand   `cmd:"" help:"Say what an event filter would keep out of profiles."`
 	Rebuild  rebuildCommand  `cmd:"" help:"Work out again what is derived of a space, beside the live state."`
+	Erase    eraseCommand    `cmd:"" help:"Forget persons: what is derived of them at once, their events in all files within a week."`
 	Import   importCommand   `cmd:"" help:"Make profiles of the rows of CSV files."`
 	Snippet  snippetCommand  `cmd:"" help:"Print what a web page needs to send events."`
 	OAuth    oauthCommand    `cmd:"" name:"oauth" help:"Keep the applications that get access tokens."`

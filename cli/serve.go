@@ -44,6 +44,8 @@ type serveCommand struct {
 	RebuildShare      int      `default:"100" placeholder:"PERCENT" help:"How much of the time a rebuild works, 100 percent by default. What comes in goes first in any case."`
 	InsightsRetention duration `default:"30d" placeholder:"TIME" help:"How long it can be searched what identity did and refused: 30d by default. The counts stay longer."`
 
+	EraseGather     duration `group:"erasure" default:"1h" placeholder:"TIME" help:"How long an erasure waits for others before the files are gone through for all of them: 1h by default."`
+	EraseDeadline   duration `group:"erasure" default:"7d" placeholder:"TIME" help:"Within what time nothing of erased persons is left in any file: 7d by default."`
 	LedgerRetention duration `group:"delivery" default:"30d" placeholder:"TIME" help:"How long it is kept what became of each event at each destination: 30d by default. The counts stay."`
 
 	StrictWriteKeys  bool     `group:"collect" help:"Answer 401 to unknown write keys instead of 200."`
@@ -84,6 +86,7 @@ func (c *serveCommand) Run(r *run) error {
 // configure puts what the flags say into a configuration.
 func (c *serveCommand) configure(cfg *server.Config) (err error) {
 	cfg.Data, cfg.Listen, cfg.PublicURL = c.Data, c.Listen, c.PublicURL
+	cfg.EraseGather, cfg.EraseDeadline = time.Duration(c.EraseGather), time.Duration(c.EraseDeadline)
 	cfg.LedgerRetention = time.Duration(c.LedgerRetention)
 	cfg.EpochRetention, cfg.RebuildShare = max(time.Duration(c.EpochRetention), time.Millisecond), c.RebuildShare
 	cfg.InsightsRetention = time.Duration(c.InsightsRetention)

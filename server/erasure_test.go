@@ -112,7 +112,7 @@ func (w *town) live() {
 			// talk about the erased.
 			other := user(i + 1)
 			w.others = append(w.others, other)
-			call(`{"type":"identify","userId":%q,"traits":{"email":%q}}`, other, email(i))
+			call(`{"type":"identify","userId":%q,"traits":{"email":%q,"partner":%q}}`, other, email(i), user(i))
 			call(`{"type":"track","event":"Referred","userId":%q,"properties":{"friend":%q,"url":"https://example.com/?m=%s&x=1"}}`, user(i+2), email(i), email(i))
 		}
 	}
