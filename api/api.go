@@ -62,6 +62,7 @@ func New(cfg Config) *API {
 	a.reviseRoutes()
 	a.rebuildRoutes()
 	a.erasureRoutes()
+	a.simulationRoutes()
 	a.fileRoutes()
 	a.mux.HandleFunc(catchAll, a.unknown)
 

@@ -50,6 +50,7 @@ type Config struct {
 	Imports     Imports
 	Rebuilds    Rebuilds
 	Erasures    Erasures
+	Trials      Trials
 	Clock       clock.Clock
 	// Random makes request ids; crypto/rand.Reader outside of tests.
 	Random io.Reader

@@ -14,13 +14,21 @@ const tagRebuilds = "Rebuilds"
 // Rebuilds works out again what is derived of a space; rebuild.Manager has its
 // methods.
 type Rebuilds interface {
+	// Start starts a rebuild; one at a time: fault.Conflict.
 	Start(ctx context.Context, space uint32, q rebuild.Request) (*rebuild.Status, error)
+	// Get returns how one stands, or fault.NotFound.
 	Get(ctx context.Context, space, epoch uint32) (*rebuild.Status, error)
+	// List returns how all stand, the oldest first.
 	List(ctx context.Context, space uint32) ([]*rebuild.Status, error)
+	// Pause stops one until Resume.
 	Pause(ctx context.Context, space, epoch uint32) error
+	// Resume lets one go on that is paused or has failed.
 	Resume(ctx context.Context, space, epoch uint32) error
+	// Swap lets one that waits take the place of the live state.
 	Swap(ctx context.Context, space, epoch uint32) error
+	// Cancel gives one up and removes it.
 	Cancel(ctx context.Context, space, epoch uint32) error
+	// SwapBack makes the state live again that was replaced last.
 	SwapBack(ctx context.Context, space uint32, note string) (*rebuild.Status, error)
 }
 

@@ -18,6 +18,7 @@ type identityCommand struct {
 	Block      blockCommand            `cmd:"" help:"Block a value: it identifies nobody, from the first event on."`
 	Leave      leaveCommand            `cmd:"" help:"End the membership of a user in an account."`
 	Lift       liftCommand             `cmd:"" help:"Take back a split, an unmerge or a block."`
+	Simulate   simulateCommand         `cmd:"" help:"Say what other identity rules would have made of the past. Nothing changes."`
 	Suspicious suspiciousCommand       `cmd:"" help:"List who may be no one person: many identifiers, many merges at once, shared values."`
 	Commands   identityCommandsCommand `cmd:"" help:"List what was split and blocked, who ordered it, and whether the past is worked out again."`
 }

@@ -8,15 +8,28 @@ import (
 	"kith/kv"
 )
 
-// Keys: s space Room epoch:u32 → an epoch, as a format byte and JSON. Written
-// under the fence "epochs/<space>", under no epoch. Erasure class: none.
+// Keys, written under the fence "epochs/<space>", under no epoch:
+//
+//	s space Room 'e' epoch:u32 → an epoch, as a format byte and JSON   erasure class none
+//	s space Room 'r' epoch:u32 → the report of a trial, as JSON        expires
 const Room = 'e'
 
+const (
+	epochForm  = 'e'
+	reportForm = 'r'
+)
+
+// epochFormat is the format byte of both.
 const epochFormat = 1
 
-func epochStem(space uint32) kv.Key       { return kv.SpaceKey(space, Room) }
+var errReport = fault.New(fault.Internal, "a stored report is of an unknown format")
+
+func epochStem(space uint32) kv.Key       { return kv.SpaceKey(space, Room).Byte(epochForm) }
 func epochKey(space, epoch uint32) kv.Key { return epochStem(space).Uint32(epoch) }
-func fence(space uint32) kv.Fence         { return kv.Fence(fmt.Sprintf("epochs/%d", space)) }
+func reportKey(space, epoch uint32) kv.Key {
+	return kv.SpaceKey(space, Room).Byte(reportForm).Uint32(epoch)
+}
+func fence(space uint32) kv.Fence { return kv.Fence(fmt.Sprintf("epochs/%d", space)) }
 
 func encode(e *Epoch) (kv.Value, error) {
 	text, err := json.Marshal(e)

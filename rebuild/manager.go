@@ -67,6 +67,7 @@ type Replay interface {
 type Config struct {
 	DB     kv.DB
 	House  House
+	Lab    Laboratory
 	Jobs   func() *job.Jobs // that know the kinds of this package
 	Clock  clock.Clock
 	Logger *slog.Logger
@@ -93,7 +94,7 @@ func New(cfg Config) *Manager {
 
 // Kinds returns the kinds of job of this package.
 func (m *Manager) Kinds() []job.Kind {
-	return []job.Kind{{Name: Kind, Run: m.rebuild}, {Name: DropKind, Run: m.drop}}
+	return []job.Kind{{Name: Kind, Run: m.rebuild}, {Name: DropKind, Run: m.drop}, {Name: TrialKind, Run: m.try}}
 }
 
 func jobOf(space, epoch uint32) string  { return fmt.Sprintf("rebuild/%d/%d", space, epoch) }

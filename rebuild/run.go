@@ -280,6 +280,16 @@ func (m *Manager) sweep(ctx context.Context, space uint32) (next time.Time, err 
 		return next, err
 	}
 	for _, e := range all {
+		if e.Purpose == Simulation {
+			due, err := m.sweepTrial(ctx, space, e)
+			if err != nil {
+				return next, err
+			}
+			if !due.IsZero() && (next.IsZero() || due.Before(next)) {
+				next = due
+			}
+			continue
+		}
 		switch {
 		case e.Number == live || !e.Dropped.IsZero():
 		case e.Replaced.IsZero():

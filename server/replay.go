@@ -238,7 +238,9 @@ func (p *steppedPast) Follow(ctx context.Context, from commitlog.Offset, maxByte
 	if !p.open && from >= p.step {
 		return from, nil
 	}
-	p.giveWay(ctx)
+	if !p.hurry.Load() {
+		p.replay.s.giveWay(ctx, p.replay.sp, p.read)
+	}
 	next, err := p.inner.Follow(ctx, from, maxBytes, func(j *pipeline.Judged) error {
 		if !p.open && j.Offset >= p.step {
 			return errStep
@@ -337,20 +339,17 @@ func (p *steppedPast) Wait(ctx context.Context, at commitlog.Offset) error {
 	return nil
 }
 
-// giveWay lets the live loop go first when it is behind, and holds the replay
-// to its share of the machine.
-func (p *steppedPast) giveWay(ctx context.Context) {
-	if p.hurry.Load() {
-		return
-	}
-	sp := p.replay.sp
+// giveWay lets the live loop of a space go first when it is behind, and holds
+// what replays its past, and has read last at an instant, to its share of the
+// machine.
+func (s *Server) giveWay(ctx context.Context, sp *space, read time.Time) {
 	for begun := time.Now(); ctx.Err() == nil && time.Since(begun) < letGo; rest(ctx, lookAgain) {
 		if next := sp.loop().Position().Next; next+liveBehind >= sp.raw.End() {
 			break
 		}
 	}
-	if share := p.replay.s.cfg.RebuildShare; share < 100 && !p.read.IsZero() {
-		rest(ctx, min(letGo, time.Since(p.read)*time.Duration(100-share)/time.Duration(share)))
+	if share := s.cfg.RebuildShare; share < 100 && !read.IsZero() {
+		rest(ctx, min(letGo, time.Since(read)*time.Duration(100-share)/time.Duration(share)))
 	}
 }
 

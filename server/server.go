@@ -144,7 +144,7 @@ func (s *Server) open(ctx context.Context) error {
 	s.openErasures()
 	s.row = s.newRow()
 	s.rebuilds = rebuild.New(rebuild.Config{
-		DB: s.db, House: rebuildHouse{s}, Jobs: func() *job.Jobs { return s.jobs }, Clock: s.clock, Logger: s.cfg.Logger,
+		DB: s.db, House: rebuildHouse{s}, Lab: rebuildHouse{s}, Jobs: func() *job.Jobs { return s.jobs }, Clock: s.clock, Logger: s.cfg.Logger,
 		Engine: s.cfg.Version, Retention: s.cfg.EpochRetention,
 	})
 	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
