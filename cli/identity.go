@@ -130,7 +130,7 @@ func (c *orderFlags) order(r *run, path string, body map[string]any) error {
 func printOrder(to io.Writer, x *orderAnswer) error {
 	var b strings.Builder
 	fmt.Fprintln(&b, x.Message)
-	if x.Ordered {
+	if x.Ordered && x.Command.Kind != "lift" {
 		fmt.Fprintf(&b, "Command %d: take it back with kith identity lift %d\n", x.Command.Offset, x.Command.Offset)
 	}
 	if x.Command.Reason != "" {
