@@ -3,7 +3,6 @@ package kvtest
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -14,16 +13,16 @@ import (
 // Watch wraps db and holds its callers to the rule of package kv: a
 // transaction reads only keys that its own fence writes, and keys that do not
 // change any more. It calls report, as t.Errorf would be called, once for each
-// key and fence that break it: when a key that a transaction has read was changed
-// by another fence, and the reader's writes again. So an owner that has ended may
-// be followed by one under another fence, as at the swap of an epoch. Writing a value again that is there
+// key and fence that break it: when transactions have read a key before and after
+// another fence has changed it. So an owner that has ended may be followed by one
+// under another fence, as at the swap of an epoch. Writing a value again that is there
 // already is no change; dropping a range is the end of its keys. Views may read
 // everything.
 //
 // report may be called from any goroutine that uses the store. Watch keeps a
 // note of every key written, so it is for tests.
 func Watch(db kv.DB, report func(format string, args ...any)) kv.DB {
-	w := &watched{DB: db, report: report, keys: make(map[string]*note), broken: make(map[kv.Fence][]string)}
+	w := &watched{DB: db, report: report, keys: make(map[string]*note)}
 	if ranges, ok := db.(kv.RangeDeleter); ok {
 		return &watchedRanges{watched: w, ranges: ranges}
 	}
@@ -36,17 +35,18 @@ type watched struct {
 
 	mu   sync.Mutex
 	keys map[string]*note
-	// broken is what is to be reported of a fence, if it writes once more.
-	broken map[kv.Fence][]string
 }
 
 // note is what is known of a key.
 type note struct {
 	writers  []kv.Fence // that have ever written or deleted it
-	readers  []kv.Fence // whose transactions have read it without writing it
+	last     kv.Fence   // that has changed it last
 	reported []kv.Fence
 	value    []byte // nil: deleted
 	changes  int    // writes with another value than before, and deletes
+	// readers are the fences whose transactions have read it without ever writing
+	// it, each with how many changes there were then.
+	readers map[kv.Fence]int
 }
 
 // Update watches what fn reads; what it writes counts once it has committed.
@@ -65,10 +65,6 @@ func (w *watched) Update(ctx context.Context, f kv.Fence, d kv.Durability, fn fu
 func (w *watched) wrote(f kv.Fence, writes map[string][]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, what := range w.broken[f] {
-		w.report("%s", what)
-	}
-	delete(w.broken, f)
 	for key, value := range writes {
 		n := w.keys[key]
 		if n == nil {
@@ -84,13 +80,8 @@ func (w *watched) wrote(f kv.Fence, writes map[string][]byte) {
 		if n.changes > 0 && sameValue(n.value, value) {
 			continue
 		}
-		n.value = bytes.Clone(value)
+		n.value, n.last = bytes.Clone(value), f
 		n.changes++
-		if n.changes > 1 && value != nil {
-			for _, reader := range n.readers {
-				w.judge(key, n, reader, f)
-			}
-		}
 	}
 }
 
@@ -103,19 +94,15 @@ func (w *watched) read(f kv.Fence, key []byte) {
 	if n == nil || slices.Contains(n.writers, f) {
 		return
 	}
-	if !slices.Contains(n.readers, f) {
-		n.readers = append(n.readers, f)
+	before, again := n.readers[f]
+	if again && before < n.changes && !slices.Contains(n.reported, f) {
+		n.reported = append(n.reported, f)
+		w.report("a transaction under fence %q reads the key %q, which fence %q changes", f, key, n.last)
 	}
-}
-
-// judge notes a reader once. The caller holds mu.
-func (w *watched) judge(key string, n *note, reader, writer kv.Fence) {
-	if slices.Contains(n.writers, reader) || slices.Contains(n.reported, reader) {
-		return
+	if n.readers == nil {
+		n.readers = make(map[kv.Fence]int)
 	}
-	n.reported = append(n.reported, reader)
-	w.broken[reader] = append(w.broken[reader],
-		fmt.Sprintf("a transaction under fence %q reads the key %q, which fence %q changes", reader, key, writer))
+	n.readers[f] = n.changes
 }
 
 type watchedTx struct {
