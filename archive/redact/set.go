@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"kith/event"
@@ -26,14 +27,14 @@ type Set struct {
 	// grams holds the first bytes of each long value, regardless of letter
 	// case: whatever cannot begin a value is passed over by one look into
 	// filter.
-	grams  map[uint64][]string
+	grams  map[uint64][]int // the lengths of the values that begin like this, the greatest first
 	filter []uint64
 	shift  uint
 }
 
 // New returns the set of some identifiers.
 func New(ids []event.Identifier) *Set {
-	s := &Set{ids: map[event.Identifier]bool{}, folded: map[string]bool{}, long: map[string]bool{}, grams: map[uint64][]string{}}
+	s := &Set{ids: map[event.Identifier]bool{}, folded: map[string]bool{}, long: map[string]bool{}, grams: map[uint64][]int{}}
 	for _, id := range ids {
 		s.ids[id] = true
 		value := fold(id.Value)
@@ -43,8 +44,13 @@ func New(ids []event.Identifier) *Set {
 		if len(value) >= MinValue && !s.long[value] {
 			s.long[value] = true
 			g := gram([]byte(value))
-			s.grams[g] = append(s.grams[g], value)
+			if !slices.Contains(s.grams[g], len(value)) {
+				s.grams[g] = append(s.grams[g], len(value))
+			}
 		}
+	}
+	for _, lengths := range s.grams {
+		slices.SortFunc(lengths, func(a, b int) int { return b - a })
 	}
 	// 64 bits for each value, so that few other places look like one.
 	size := min(max(bits.Len(uint(64*len(s.long))), 10), 24)
@@ -75,17 +81,6 @@ func fold(value string) string {
 		return strings.ToLower(value)
 	}
 	return value
-}
-
-// equal reports whether a long value stands in b, as it is compared.
-func equal(b []byte, value string) bool {
-	if len(b) != len(value) {
-		return false
-	}
-	if strings.Contains(value, "@") {
-		return strings.EqualFold(string(b), value)
-	}
-	return string(b) == value
 }
 
 const (
@@ -128,13 +123,19 @@ func (s *Set) next(b []byte, i int) (at, n int) {
 }
 
 // valueAt returns the length of the longest value that b begins with.
-func (s *Set) valueAt(b []byte, g uint64) (n int) {
-	for _, value := range s.grams[g] {
-		if len(value) <= len(b) && len(value) > n && equal(b[:len(value)], value) {
-			n = len(value)
+func (s *Set) valueAt(b []byte, g uint64) int {
+	for _, n := range s.grams[g] {
+		if n > len(b) {
+			continue
+		}
+		if s.long[string(b[:n])] {
+			return n
+		}
+		if len(s.folded) > 0 && bytes.IndexByte(b[:n], '@') > 0 && s.folded[strings.ToLower(string(b[:n]))] {
+			return n
 		}
 	}
-	return n
+	return 0
 }
 
 // In reports whether a long value of the set stands in b as a word of its own,
