@@ -153,6 +153,9 @@ func (f forgetful) Sweep(ctx context.Context, space uint32, mask *archive.Mask, 
 	if err := f.s.delivery.Forget(ctx, mask.Whose, mask.Set().Stands); err != nil {
 		return err
 	}
+	if err := f.s.rebuilds.ForgetReports(ctx, space); err != nil {
+		return err
+	}
 	return inspect.Forget(ctx, f.s.db, mask.Identifiers(), mask.Set().Stands)
 }
 

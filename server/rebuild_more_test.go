@@ -357,3 +357,55 @@ func openDying(t *testing.T, seed uint64, db kv.DB) *inn {
 	}
 	return n
 }
+
+// Standing commands, which reach back, hold after a rebuild as they do live:
+// those from before its start, and those that come while it goes on.
+func TestRebuildWithStandingCommands(t *testing.T) {
+	for seed := range uint64(4) {
+		n := openInn(t, seed, nil)
+		n.fixed = true
+		n.apply(1, 3, 30, true)
+		n.live(120)
+		order := func(c *event.Command) {
+			t.Helper()
+			if _, err := n.s.Order(t.Context(), 1, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Somebody with at least two identifiers is split.
+		split := func() {
+			t.Helper()
+			for names := range n.people(n.s.space(1).epoch()) {
+				ids := strings.Fields(names)
+				if len(ids) < 3 {
+					continue
+				}
+				id := func(s string) event.ExternalID {
+					name, value, _ := strings.Cut(s, ":")
+					return event.ExternalID{Type: name, ID: value}
+				}
+				order(&event.Command{Separate: &event.Separate{Left: []event.ExternalID{id(ids[0])}, Right: []event.ExternalID{id(ids[len(ids)-1])}}})
+				return
+			}
+		}
+		split()
+		order(&event.Command{Block: &event.ExternalID{Type: "anonymous_id", ID: "d3"}})
+		n.live(40)
+		held, err := n.s.rebuilds.Start(t.Context(), 1, rebuild.Request{Hold: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.becomes(held.Number, rebuild.Waiting)
+		split()
+		order(&event.Command{Block: &event.ExternalID{Type: "email", ID: "m2@example.com"}})
+		n.live(30)
+		was, told := n.people(1), n.received()
+		if err := n.s.rebuilds.Swap(t.Context(), 1, held.Number); err != nil {
+			t.Fatal(err)
+		}
+		n.becomes(held.Number, rebuild.Live)
+		if lines := differ(was, n.people(2)); len(lines) > 0 || n.received() != told {
+			t.Errorf("seed %d: told %d more; %d differences:\n%s", seed, n.received()-told, len(lines), strings.Join(lines, "\n"))
+		}
+	}
+}

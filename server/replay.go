@@ -12,12 +12,14 @@ import (
 	"kith/activation"
 	"kith/commitlog"
 	"kith/computation"
+	"kith/erasure"
 	"kith/event"
 	"kith/fault"
 	"kith/identity"
 	"kith/kv"
 	"kith/pipeline"
 	"kith/profile"
+	"kith/revision"
 	"kith/workspace"
 )
 
@@ -44,6 +46,10 @@ type replay struct {
 	row  *row
 	loop *pipeline.Loop
 	past *steppedPast
+	// reviser works out again, in this epoch, what standing commands change that
+	// come while the replay goes on. Those from before its start hold in it from
+	// the first record on.
+	reviser *revision.Reviser
 
 	mu     sync.Mutex
 	beside *crew // the errands of the loop; nil while they stand
@@ -53,23 +59,25 @@ type replay struct {
 
 // newReplayRow makes a row for a replay: the rooms behind intake, none of which
 // shares anything with the live ones.
-func newReplayRow() *row {
+func (s *Server) newReplayRow() *row {
 	layout := &pipeline.Layout{}
 	r := &row{identity: identity.New(layout)}
 	r.profile = profile.New(layout, r.identity.Slot())
 	r.computation = computation.New(layout, r.identity.Slot(), r.profile.Slot())
 	r.activation = activation.New(r.identity.Slot(), r.profile.Slot(), r.computation.Slot(), func(uint32) {})
+	r.erasure = erasure.NewStage(forgetful{s}, s.archive, s.cfg.Logger, func(uint32) {})
 	return r
 }
 
 // behindIntake returns the row's doors behind intake.
 func (r *row) behindIntake() []pipeline.Stage {
-	return []pipeline.Stage{r.identity, r.profile, r.computation, r.activation}
+	return []pipeline.Stage{r.identity, r.profile, r.computation, r.activation, r.erasure}
 }
 
 // openReplay puts a replay into an epoch together.
 func (s *Server) openReplay(ctx context.Context, sp *space, epoch uint32) (*replay, error) {
-	r := &replay{s: s, sp: sp, row: newReplayRow(), failed: make(chan error, 1)}
+	r := &replay{s: s, sp: sp, row: s.newReplayRow(), failed: make(chan error, 1)}
+	r.reviser = s.newReviser(r.row.computation.Reader(), func(uint32) (revision.Loop, error) { return r.loop, nil })
 	r.past = &steppedPast{
 		replay: r,
 		inner: s.archive.Past(sp.number, func(ctx context.Context, at commitlog.Offset) error {
@@ -78,7 +86,7 @@ func (s *Server) openReplay(ctx context.Context, sp *space, epoch uint32) (*repl
 	}
 	loop, err := pipeline.NewLoop(ctx, pipeline.Config{
 		DB: s.db, Snapshots: s.workspace, Stages: r.row.behindIntake(), Recorder: s.archive, Space: sp.number, Epoch: epoch,
-		Logger: s.cfg.Logger, Past: r.past,
+		Logger: s.cfg.Logger, Past: r.past, Tap: func(c pipeline.Committed) { r.reviser.Committed(c.Records) },
 	})
 	if err != nil {
 		return nil, err
@@ -130,6 +138,9 @@ func (r *replay) start(ctx context.Context) {
 	for _, e := range r.s.errands(r.sp, r.loop, r.row) {
 		r.beside.run(e.name, e.run)
 	}
+	r.beside.run("revisions", func(ctx context.Context) error {
+		return r.reviser.Run(ctx, func() []uint32 { return []uint32{r.sp.number} })
+	})
 }
 
 // stop ends them.
@@ -163,8 +174,16 @@ func (r *replay) busy(ctx context.Context) (busy bool, err error) {
 		if busy, err = r.row.computation.Reader().Busy(v, r.sp.number, r.loop.Epoch()); err != nil || busy {
 			return err
 		}
-		busy, err = r.s.row.computation.Reader().Busy(v, r.sp.number, r.sp.epoch())
-		return err
+		if busy, err = r.s.row.computation.Reader().Busy(v, r.sp.number, r.sp.epoch()); err != nil || busy {
+			return err
+		}
+		for _, epoch := range []uint32{r.loop.Epoch(), r.sp.epoch()} {
+			n, err := revision.Open(v, r.sp.number, epoch)
+			if busy = busy || n > 0; err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return busy, err
 }
@@ -186,7 +205,7 @@ func (r *replay) Swap(ctx context.Context) (pause time.Duration, behind uint64, 
 	}
 	busy, err := r.busy(ctx)
 	if err == nil && busy {
-		err = fault.New(fault.Unavailable, "audiences are being computed")
+		err = fault.New(fault.Unavailable, "audiences are being computed, or the past is being worked out again")
 	}
 	if err != nil {
 		return again(err)
@@ -209,6 +228,7 @@ func (r *replay) Swap(ctx context.Context) (pause time.Duration, behind uint64, 
 	r.s.mu.Lock()
 	r.s.startBeside(l)
 	r.s.mu.Unlock()
+	r.s.reviser.Wake() // a command may have come just before
 	return pause, uint64(live - min(next, live)), nil
 }
 

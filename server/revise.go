@@ -16,11 +16,11 @@ import (
 )
 
 // newReviser makes what works out again what standing commands change of the
-// past.
-func (s *Server) newReviser() *revision.Reviser {
+// past, in the epochs that those loops write.
+func (s *Server) newReviser(computed computation.Reader, loop func(uint32) (revision.Loop, error)) *revision.Reviser {
 	return revision.New(revision.Config{
-		DB: s.db, Archive: s.archive, Snapshots: s.workspace, Computation: s.row.computation.Reader(), Row: scratchRow,
-		Loop: func(number uint32) (revision.Loop, error) { return s.loop(number) },
+		DB: s.db, Archive: s.archive, Snapshots: s.workspace, Computation: computed, Row: scratchRow,
+		Loop: loop,
 		Redacted: func(r kv.Reader, space uint32, command commitlog.Offset) ([]event.ProfileID, error) {
 			e, err := archive.ErasureAt(r, space, command)
 			if err != nil || e == nil {

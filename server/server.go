@@ -156,7 +156,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.announce(ctx, s.workspace.Current()); err != nil {
 		return err
 	}
-	s.reviser = s.newReviser()
+	s.reviser = s.newReviser(s.row.computation.Reader(), func(number uint32) (revision.Loop, error) { return s.loop(number) })
 	s.delivery = delivery.New(delivery.Config{
 		DB: s.db, Clock: s.clock, Random: s.random, Workspace: s.workspace, Registry: s.connectors, HTTP: s.egress.Client(),
 		Unseal: func(settings json.RawMessage) (json.RawMessage, error) {
