@@ -34,9 +34,9 @@ type Reviser interface {
 	Commands(ctx context.Context, space uint32) ([]revision.Command, error)
 	// Owners are the profiles that have the identifiers of a command now.
 	Owners(ctx context.Context, space uint32, c *event.Command) ([]revision.Part, error)
-	// Parting and Unmerging make the command that splits identifiers out of a
-	// profile, or reverses a merge.
+	// Parting makes the command that splits identifiers out of a profile.
 	Parting(ctx context.Context, space uint32, profile event.ProfileID, out []event.Identifier) (*event.Separate, error)
+	// Unmerging makes the command that reverses a merge.
 	Unmerging(ctx context.Context, space uint32, child event.ProfileID) (*event.Separate, error)
 }
 

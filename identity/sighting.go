@@ -125,7 +125,9 @@ func (p *pass) sight(r *pipeline.Record, res *Resolution) {
 		if p.sighted == nil {
 			p.sighted = map[sighting]bool{}
 		}
-		p.sighted[s] = p.sighted[s] // whether it had it, too
+		if _, known := p.sighted[s]; !known { // it may have had it
+			p.sighted[s] = false
+		}
 	}
 }
 

@@ -201,13 +201,3 @@ func (s *set) offsets() []commitlog.Offset {
 	slices.Sort(list)
 	return list
 }
-
-// sorted returns the ids that the roots were made of, in their order.
-func (s *set) sorted() []event.ProfileID {
-	list := make([]event.ProfileID, 0, len(s.members))
-	for id := range s.members {
-		list = append(list, id)
-	}
-	slices.SortFunc(list, func(a, b event.ProfileID) int { return slices.Compare(a[:], b[:]) })
-	return list
-}
