@@ -176,8 +176,10 @@ func (p *pass) configure(s *workspace.Snapshot) error {
 
 // nobody reports whether there are no traits of anybody yet.
 func (p *pass) nobody() (bool, error) {
-	if len(p.order) > 0 {
-		return false, nil
+	for _, b := range p.order {
+		if b.resized { // an open book may have nothing in it
+			return false, nil
+		}
 	}
 	for _, err := range p.batch.Tx.Scan(kv.Range{From: p.keys.allPages(), To: kv.PrefixEnd(p.keys.allPages()), Limit: 1}) {
 		return false, err
@@ -222,8 +224,8 @@ func (b *book) writeIndex(tx kv.Tx) error {
 		}
 		old, had := folded(before)
 		new, has := folded(now)
-		if had == has && old == new {
-			continue
+		if had == has && old == new && !(has && b.index.state(name) == indexFilling) {
+			continue // else it may be one that filling has not come to
 		}
 		if had {
 			if err := tx.Delete(b.keys.entry(name, old, b.profile)); err != nil {

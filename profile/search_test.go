@@ -102,6 +102,27 @@ func (s *searched) id(user string) string {
 	return id.String()
 }
 
+// TestIndexWhateverTheBatches: a profile from before a trait was listed has
+// its entry once the trait was said again, be it in one batch or in two that
+// it became another and the same again.
+func TestIndexWhateverTheBatches(t *testing.T) {
+	for _, together := range []bool{true, false} {
+		s := newSearched(t)
+		s.Send(identify("u1", `{"age":1}`))
+		s.list("age")
+		there, back := identify("u1", `{"age":2}`), identify("u1", `{"age":1}`)
+		if together {
+			s.Send(there, back)
+		} else {
+			s.Send(there)
+			s.Send(back)
+		}
+		if got := s.entries(); len(got) != 1 || !strings.HasPrefix(got[0], "age=1 ") {
+			t.Errorf("together %v: entries %q", together, got)
+		}
+	}
+}
+
 func TestSearch(t *testing.T) {
 	s := newSearched(t, "lastName", "firstName", "age", "vip")
 	s.Send(
