@@ -65,7 +65,11 @@ func (c *rebuildStartCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	one, err := c.call(r.ctx, server, "POST", c.path(), map[string]any{"rules": c.Rules, "note": c.Note, "hold": c.Hold})
+	in := map[string]any{"note": c.Note, "hold": c.Hold}
+	if c.Rules != "" {
+		in["rules"] = c.Rules
+	}
+	one, err := c.call(r.ctx, server, "POST", c.path(), in)
 	if err != nil {
 		return err
 	}

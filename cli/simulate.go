@@ -115,8 +115,8 @@ func printSimulation(to io.Writer, s *api.Simulation) error {
 	fmt.Fprintf(w, "profiles\t%s\t%s\n", grouped(uint64(x.Now.Profiles)), grouped(uint64(x.Then.Profiles)))
 	fmt.Fprintf(w, "merges %s\t%s\t%s\n", from, grouped(uint64(x.Now.Merges)), grouped(uint64(x.Then.Merges)))
 	fmt.Fprintf(w, "\n%s profiles would stay as they are.\n", grouped(uint64(x.Unchanged)))
-	fmt.Fprintf(w, "%s would become part of another, %s would be split off from another, %s would hold other identifiers.\n",
-		grouped(uint64(x.Joined)), grouped(uint64(x.Parted)), grouped(uint64(x.Altered)))
+	fmt.Fprintf(w, "%s would be split, %s would be joined with what is somebody else's now, %s would lose identifiers.\n",
+		grouped(uint64(x.Split)), grouped(uint64(x.Joined)), grouped(uint64(x.Altered)))
 	merges := map[string][2]int{}
 	for by, n := range x.Now.MergesBy {
 		merges[by] = [2]int{n, merges[by][1]}
@@ -142,11 +142,10 @@ func printSimulation(to io.Writer, s *api.Simulation) error {
 		fmt.Fprintln(w, "\nFor example")
 	}
 	for _, e := range x.Examples {
-		names := e.Now
-		if len(names) == 0 {
-			names = e.Then
+		fmt.Fprintf(w, "  %s (%s)\n    %s\n", e.ProfileID, strings.Join(e.Identifiers, ", "), e.Reason)
+		for _, part := range e.Parts {
+			fmt.Fprintf(w, "      → %s\n", strings.Join(part, ", "))
 		}
-		fmt.Fprintf(w, "  %s (%s)\n    %s\n", e.ProfileID, strings.Join(names, ", "), e.Reason)
 	}
 	return w.Flush()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -26,13 +27,12 @@ const (
 type Comparison struct {
 	Now  Side `json:"now"`
 	Then Side `json:"then"`
-	// Unchanged profiles hold the same identifiers in both. Of the others,
-	// Joined are profiles of now that would be part of another, Parted those
-	// that would be and are part of another now, Altered those that would hold
-	// other identifiers.
+	// Each profile of now is counted once: it is Unchanged; Joined with what is
+	// somebody else's now, or nobody's; Split, its identifiers being on more than
+	// one profile; or Altered: some of them would be nobody's.
 	Unchanged int       `json:"unchanged"`
 	Joined    int       `json:"joined"`
-	Parted    int       `json:"parted"`
+	Split     int       `json:"split"`
 	Altered   int       `json:"altered"`
 	Examples  []Example `json:"examples"`
 }
@@ -55,13 +55,15 @@ type Cluster struct {
 	Identifiers []string `json:"identifiers"`
 }
 
-// Example is a profile that would change, and why.
+// Example is a profile of now that would change, and how.
 type Example struct {
-	Kind      string   `json:"kind"` // joined, parted, altered
-	ProfileID string   `json:"profileId"`
-	Now       []string `json:"now"`  // its identifiers; none when it is part of another
-	Then      []string `json:"then"` // likewise
-	Reason    string   `json:"reason"`
+	Kind        string   `json:"kind"` // joined, split, altered
+	ProfileID   string   `json:"profileId"`
+	Identifiers []string `json:"identifiers"` // now
+	// Parts are the profiles on which these would be, each with all that it
+	// would hold.
+	Parts  [][]string `json:"parts"`
+	Reason string     `json:"reason"`
 }
 
 // Compare compares the people of two epochs as they were before a record. It
@@ -124,36 +126,47 @@ func (c *comparing) step(now, then Reader) (more bool, err error) {
 }
 
 func (c *comparing) compare(now, then Reader, id event.ProfileID) error {
-	a, la, err := c.standing(now, id, &c.out.Now)
+	a, err := c.standing(now, id, &c.out.Now)
 	if err != nil {
 		return err
 	}
-	b, lb, err := c.standing(then, id, &c.out.Then)
-	if err != nil {
+	if _, err := c.standing(then, id, &c.out.Then); err != nil || a == nil {
 		return err
 	}
-	e := Example{ProfileID: id.String(), Now: named(a), Then: named(b)}
+	// Where its identifiers would be.
+	var owners []event.ProfileID
+	var lost []event.Identifier
+	for i := range a.Identifiers {
+		owner, err := then.owner(a.Identifiers[i].Identifier)
+		switch {
+		case err != nil:
+			return err
+		case owner.IsZero():
+			lost = append(lost, a.Identifiers[i].Identifier)
+		case !slices.Contains(owners, owner):
+			owners = append(owners, owner)
+		}
+	}
+	var first *Profile
+	if len(owners) > 0 {
+		if first, err = then.Profile(owners[0]); err != nil {
+			return err
+		}
+	}
+	e := Example{ProfileID: id.String(), Identifiers: named(a)}
 	switch {
-	case a == nil && b == nil:
-		return nil
-	case a == nil:
-		c.out.Parted++
-		e.Kind, e.Reason = "parted", "it would be a profile of its own"
-		if la != nil {
-			e.Reason = "now an event with " + via(la) + " has made it part of " + la.Parent.String() + "; it would be a profile of its own"
-		}
-	case b == nil:
-		c.out.Joined++
-		e.Kind, e.Reason = "joined", "nothing would lead to it"
-		if lb != nil {
-			e.Reason = "an event with " + via(lb) + " would make it part of " + lb.Parent.String()
-		}
-	case sameSet(a, b):
+	case len(a.Identifiers) == 0, len(owners) == 1 && len(lost) == 0 && len(first.Identifiers) == len(a.Identifiers):
 		c.out.Unchanged++
 		return nil
-	default:
+	case len(owners) > 1:
+		c.out.Split++
+		e.Kind = "split"
+	case len(lost) > 0:
 		c.out.Altered++
-		e.Kind, e.Reason = "altered", changed(a, b)
+		e.Kind = "altered"
+	default:
+		c.out.Joined++
+		e.Kind = "joined"
 	}
 	n := 0
 	for i := range c.out.Examples {
@@ -161,18 +174,80 @@ func (c *comparing) compare(now, then Reader, id event.ProfileID) error {
 			n++
 		}
 	}
-	if n < maxExamples {
-		c.out.Examples = append(c.out.Examples, e)
+	if n == maxExamples {
+		return nil
 	}
+	for _, owner := range owners[:min(len(owners), maxNamed)] {
+		p, err := then.Profile(owner)
+		if err != nil {
+			return err
+		}
+		e.Parts = append(e.Parts, named(p))
+	}
+	if e.Reason, err = c.reason(now, then, a, first, lost, len(owners)); err != nil {
+		return err
+	}
+	c.out.Examples = append(c.out.Examples, e)
 	return nil
 }
 
+// reason says what would become of a profile, and what brings it about.
+func (c *comparing) reason(now, then Reader, a, first *Profile, lost []event.Identifier, parts int) (string, error) {
+	var why []string
+	if parts > 1 {
+		why = append(why, fmt.Sprintf("it would be %d profiles", parts))
+		for i := range a.Identifiers[:min(len(a.Identifiers), maxNamed)] {
+			id := a.Identifiers[i].Identifier
+			refusals, err := then.RefusalsOf(id)
+			if err != nil {
+				return "", err
+			}
+			if len(refusals) > 0 {
+				why = append(why, fmt.Sprintf("events would not use %s %s: %s", id.Type, id.Value, refusals[0].Violation))
+				break
+			}
+		}
+	}
+	if len(lost) > 0 {
+		why = append(why, fmt.Sprintf("%s %s would identify nobody", lost[0].Type, lost[0].Value))
+	}
+	if parts == 1 && first != nil {
+		for i := range first.Identifiers {
+			id := first.Identifiers[i].Identifier
+			owner, err := now.owner(id)
+			if err != nil {
+				return "", err
+			}
+			if owner == a.ID {
+				continue
+			}
+			whose := "nobody has now"
+			if !owner.IsZero() {
+				whose = "is on " + owner.String() + " now"
+			}
+			why = append(why, fmt.Sprintf("it would also hold %s %s, which %s", id.Type, id.Value, whose))
+			break
+		}
+		for _, child := range first.Merged {
+			l, err := then.Link(child)
+			if err != nil {
+				return "", err
+			}
+			if l != nil {
+				why = append(why, "joined by an event with "+via(l))
+				break
+			}
+		}
+	}
+	return strings.Join(why, "; "), nil
+}
+
 // standing returns a profile as it was before the record; nil when it was not
-// there or was part of another, then with the link.
-func (c *comparing) standing(r Reader, id event.ProfileID, side *Side) (*Profile, *Link, error) {
+// there or was part of another.
+func (c *comparing) standing(r Reader, id event.ProfileID, side *Side) (*Profile, error) {
 	l, err := r.Link(id)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if l != nil && l.Offset < c.before {
 		if l.Offset >= c.since {
@@ -181,18 +256,18 @@ func (c *comparing) standing(r Reader, id event.ProfileID, side *Side) (*Profile
 				side.MergesBy[by]++
 			}
 		}
-		return nil, l, nil
+		return nil, nil
 	}
 	p, err := r.Frozen(id)
 	if err != nil || p == nil || p.Created.Offset >= c.before {
-		return nil, nil, err
+		return nil, err
 	}
 	later := map[event.Identifier]bool{} // came with a merge since
 	merged := 0
 	for _, child := range p.Merged {
 		l, err := r.Link(child)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if l == nil || l.Offset < c.before {
 			merged++
@@ -200,7 +275,7 @@ func (c *comparing) standing(r Reader, id event.ProfileID, side *Side) (*Profile
 		}
 		gone, err := r.Frozen(child)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if gone != nil {
 			for _, x := range gone.Identifiers {
@@ -211,7 +286,7 @@ func (c *comparing) standing(r Reader, id event.ProfileID, side *Side) (*Profile
 	p.Identifiers = slices.DeleteFunc(slices.Clone(p.Identifiers), func(x Identified) bool { return x.Offset >= c.before || later[x.Identifier] })
 	side.Profiles++
 	side.weigh(p, merged)
-	return p, nil, nil
+	return p, nil
 }
 
 // weigh puts a profile among the largest, if it is one of them.
@@ -234,8 +309,6 @@ func sorted(p *Profile) []string {
 	return names
 }
 
-func sameSet(a, b *Profile) bool { return slices.Equal(sorted(a), sorted(b)) }
-
 // named names some identifiers of a profile.
 func named(p *Profile) []string {
 	if p == nil {
@@ -243,28 +316,6 @@ func named(p *Profile) []string {
 	}
 	all := sorted(p)
 	return all[:min(len(all), maxNamed)]
-}
-
-// changed says what a profile would get and lose.
-func changed(a, b *Profile) string {
-	was, is := sorted(a), sorted(b)
-	minus := func(x, y []string) []string {
-		return slices.DeleteFunc(slices.Clone(x), func(s string) bool {
-			_, found := slices.BinarySearch(y, s)
-			return found
-		})
-	}
-	say := func(what string, list []string) string {
-		if len(list) == 0 {
-			return ""
-		}
-		return what + strings.Join(list[:min(len(list), maxNamed)], ", ")
-	}
-	more, less := say("it would also hold ", minus(is, was)), say("it would not hold ", minus(was, is))
-	if more != "" && less != "" {
-		return more + "; " + less
-	}
-	return more + less
 }
 
 // via names the identifiers that an event used.

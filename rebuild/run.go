@@ -90,6 +90,7 @@ func (m *Manager) replay(ctx context.Context, h *job.Handle, at place, e *Epoch)
 			pause, behind, err := r.Swap(ctx)
 			if err == nil {
 				m.cfg.Logger.Info("rebuilt", "space", at.space, "epoch", at.epoch, "pause", pause, "behind", behind)
+				_ = h.Save(ctx, nil, uint64(goal), uint64(goal)) // for people
 				swapped := m.change(context.WithoutCancel(ctx), at.space, at.epoch, func(e *Epoch) error {
 					e.Swapped, e.Pause, e.Behind = m.cfg.Clock.Now(), pause, behind
 					return nil
