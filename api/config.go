@@ -115,7 +115,7 @@ type Member struct {
 type Clients interface {
 	Issue(ctx context.Context, space uint32, by auth.Caller, req auth.ClientRequest) (*auth.ClientGrant, string, error)
 	Check(ctx context.Context, token string, space uint32) (*auth.ClientGrant, error)
-	Revoke(ctx context.Context, id string) error
+	Revoke(ctx context.Context, space uint32, id string) error
 	RevokeAll(ctx context.Context, space uint32) error
 	Origin(ctx context.Context, space uint32, origin string) (bool, error)
 }

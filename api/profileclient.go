@@ -130,7 +130,7 @@ type revoked struct {
 }
 
 func (a *API) revokeClientToken(q *asked) (any, error) {
-	return revoked{true}, a.cfg.Clients.Revoke(q.r.Context(), q.r.PathValue("token"))
+	return revoked{true}, a.cfg.Clients.Revoke(q.r.Context(), q.target.Space.Number, q.r.PathValue("token"))
 }
 
 func (a *API) revokeClientTokens(q *asked) (any, error) {

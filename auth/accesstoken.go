@@ -134,6 +134,9 @@ func (o *OAuth) revoke(ctx context.Context, number [12]byte, ends time.Time) err
 		return nil
 	}
 	had := o.now.Load().revoked
+	if until, ok := had[number]; ok && !until.Before(ends) {
+		return nil
+	}
 	var ended [][12]byte
 	for other, end := range had {
 		if !now.Before(end) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -35,6 +36,9 @@ const (
 	maxClientOrigins = 10
 	maxOrigin        = 255
 	maxOrigins       = 100 // of one space that client tokens are for at a time
+	// maxRevokedOfSpace is how many of the revoked tokens of OAuth a space may
+	// have: who reads one space must not use up what the others need.
+	maxRevokedOfSpace = 5_000
 )
 
 // The reads that a client token can be for.
@@ -79,7 +83,7 @@ type ClientGrant struct {
 	IssuedAt   time.Time
 	ExpiresAt  time.Time
 
-	number     [12]byte
+	number     [12]byte // the space, and 8 bytes of chance
 	issuer     [12]byte // the profile token that it was got with; zero: the admin token
 	space      uint32
 	generation uint32 // of the space when it was given out
@@ -110,9 +114,10 @@ func (c *ClientTokens) Issue(ctx context.Context, space uint32, by Caller, req C
 	now := o.config.Clock.Now().Truncate(time.Millisecond).UTC()
 	g.IssuedAt, g.ExpiresAt = now, now.Add(req.TTL)
 	g.issuer, g.space, g.generation = by.mark, space, o.now.Load().generations[space]
-	if _, err := io.ReadFull(o.config.Random, g.number[:]); err != nil {
+	if _, err := io.ReadFull(o.config.Random, g.number[4:]); err != nil {
 		return nil, "", fmt.Errorf("make a client token: %w", err)
 	}
+	binary.BigEndian.PutUint32(g.number[:], space)
 	g.ID = clientID(g.number)
 	content := g.encode()
 	var mac [32]byte
@@ -286,13 +291,23 @@ func (c *ClientTokens) Check(ctx context.Context, token string, space uint32) (*
 	return g, nil
 }
 
-// Revoke makes a client token worthless before it ends. What is not the id of
-// one is fault.NotFound; whether one was ever given out is not known.
-func (c *ClientTokens) Revoke(ctx context.Context, id string) error {
+// Revoke makes a client token of a space worthless before it ends. What is not
+// the id of one is fault.NotFound; whether one was ever given out is not known.
+// After 5,000 within a day it is fault.Conflict: all are revoked at once then.
+func (c *ClientTokens) Revoke(ctx context.Context, space uint32, id string) error {
 	text, ok := strings.CutPrefix(id, clientIDs)
 	number, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if !ok || err != nil || len(number) != 12 {
-		return fault.New(fault.NotFound, "%.100q is not the id of a client token", id)
+	if !ok || err != nil || len(number) != 12 || binary.BigEndian.Uint32(number) != space {
+		return fault.New(fault.NotFound, "%.100q is not the id of a client token of this space", id)
+	}
+	had := 0
+	for other := range c.oauth.now.Load().revoked {
+		if bytes.Equal(other[:4], number[:4]) {
+			had++
+		}
+	}
+	if had >= maxRevokedOfSpace {
+		return fault.New(fault.Conflict, "%d client tokens of this space are revoked already, as many as are kept: revoke all of the space at once", had)
 	}
 	return c.oauth.revoke(ctx, [12]byte(number), c.oauth.config.Clock.Now().Add(MaxClientTTL))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	crand "crypto/rand"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"slices"
@@ -68,7 +69,7 @@ func TestClientTokens(t *testing.T) {
 
 	one, first := o.client(auth.ClientRequest{TTL: 24 * time.Hour})
 	two, second := o.client(auth.ClientRequest{TTL: 24 * time.Hour})
-	if err := o.clients().Revoke(t.Context(), one.ID); err != nil {
+	if err := o.clients().Revoke(t.Context(), 1, one.ID); err != nil {
 		t.Fatal(err)
 	}
 	check(first, 1, "revoked")
@@ -88,9 +89,49 @@ func TestClientTokens(t *testing.T) {
 	_, third := o.client(auth.ClientRequest{})
 	check(third, 1, "")
 	for _, id := range []string{"", two.ID[3:], two.ID + "x", "ct_", "ct_!", token} {
-		if err := o.clients().Revoke(t.Context(), id); !fault.Is(err, fault.NotFound) {
+		if err := o.clients().Revoke(t.Context(), 1, id); !fault.Is(err, fault.NotFound) {
 			t.Errorf("revoke %q: %v", id, err)
 		}
+	}
+}
+
+// TestClientTokensAreRevokedByTheirSpace has the reader of one space try to
+// revoke what is another's, by its tokens and by using up what can be revoked.
+func TestClientTokensAreRevokedByTheirSpace(t *testing.T) {
+	o := newOffice(t)
+	one, token := o.client(auth.ClientRequest{TTL: 24 * time.Hour}) // of space 1
+	if err := o.clients().Revoke(t.Context(), 2, one.ID); !fault.Is(err, fault.NotFound) {
+		t.Errorf("the token of another space is revoked: %v", err)
+	}
+	if _, err := o.clients().Check(t.Context(), token, 1); err != nil {
+		t.Fatal(err)
+	}
+	const most = 5_000
+	revoke := func(n uint64) error {
+		number := binary.BigEndian.AppendUint64([]byte{0, 0, 0, 2}, n)
+		return o.clients().Revoke(t.Context(), 2, "ct_"+base64.RawURLEncoding.EncodeToString(number))
+	}
+	for n := range uint64(most) {
+		if err := revoke(n); err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if err := revoke(most); !fault.Is(err, fault.Conflict) {
+		t.Errorf("one more than are kept of a space: %v", err)
+	}
+	if err := o.clients().Revoke(t.Context(), 1, one.ID); err != nil {
+		t.Errorf("space 1 cannot revoke because of space 2: %v", err)
+	}
+	if err := o.oauth.RevokeToken(t.Context(), o.token()); err != nil {
+		t.Errorf("no access token can be revoked because of space 2: %v", err)
+	}
+	o.clock.Set(o.clock.Now().Add(25 * time.Hour)) // all of them have ended
+	two, _ := o.client(auth.ClientRequest{})
+	if err := o.clients().Revoke(t.Context(), 1, two.ID); err != nil { // which forgets them
+		t.Fatal(err)
+	}
+	if err := revoke(most); err != nil {
+		t.Errorf("a day later: %v", err)
 	}
 }
 
