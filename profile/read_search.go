@@ -21,6 +21,9 @@ const (
 	maxSearched = 2000 // places of an index that one page looks at
 	maxMatches  = 5    // traits that must match
 	maxShown    = 50   // traits shown of each profile
+	// maxSearchBytes is about how much of traits one page holds. A profile has
+	// up to MaxTraitsBytes of them.
+	maxSearchBytes = 16 << 20
 )
 
 // SearchQuery asks for profiles: by the beginning of an identifier, by traits,
@@ -118,10 +121,13 @@ type search struct {
 	limit  int
 	page   *SearchPage
 	looked int
+	bytes  int // of the traits on the page
 }
 
 // full reports whether the page ends before what comes next.
-func (s *search) full() bool { return len(s.page.Data) == s.limit || s.looked == maxSearched }
+func (s *search) full() bool {
+	return len(s.page.Data) == s.limit || s.looked == maxSearched || s.bytes >= maxSearchBytes
+}
 
 func (s *search) more(next string) { s.page.Cursor.HasMore, s.page.Cursor.Next = true, next }
 
@@ -259,6 +265,7 @@ func (s *search) consider(profile event.ProfileID, matched *event.ExternalID) er
 				found.Traits = map[string]json.RawMessage{}
 			}
 			found.Traits[name] = json.RawMessage(value)
+			s.bytes += len(name) + len(value)
 		}
 	}
 	s.page.Data = append(s.page.Data, found)

@@ -240,6 +240,35 @@ func TestSearchLooksThroughABound(t *testing.T) {
 	}
 }
 
+// TestSearchPagesAreBounded shows much of many profiles: a page ends when it is
+// full, and the pages hold everybody once.
+func TestSearchPagesAreBounded(t *testing.T) {
+	s := newSearched(t, "name")
+	long := strings.Repeat("x", 900_000)
+	for i := range 40 {
+		s.Send(identify(fmt.Sprint("u", i), `{"name":"same","notes":"`+long+`"}`))
+	}
+	for name, q := range map[string]profile.SearchQuery{
+		"by trait":      {Traits: []profile.TraitMatch{{Name: "name", Value: "same"}}, Show: []string{"notes"}, Limit: 100},
+		"by identifier": {ExternalID: "u", Show: []string{"notes"}, Limit: 100},
+	} {
+		page, err := s.reader(nil).Search(t.Context(), s.target(event.Users, ""), q)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		size := 0
+		for _, f := range page.Data {
+			size += len(f.Traits["notes"])
+		}
+		if size < 16<<20 || size > 17<<20 || !page.Cursor.HasMore {
+			t.Errorf("%s: a page of %d profiles and %d bytes, more: %t", name, len(page.Data), size, page.Cursor.HasMore)
+		}
+		if got := s.search(q); len(got) != 40 || len(slices.Compact(slices.Sorted(slices.Values(got)))) != 40 {
+			t.Errorf("%s: %d found in all pages", name, len(got))
+		}
+	}
+}
+
 // TestTheIndexIsWhatProfilesSay does what may happen to profiles in any order,
 // and compares the index with the profiles, read one by one: nothing is
 // missing, and nothing is left of what is no more.
