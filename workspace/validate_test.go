@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,6 +102,13 @@ func TestCheck(t *testing.T) {
 		{"blocked pattern", func(d draft) {
 			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "email", BlockedPatterns: []string{"("}}}
 		}, "spaces.default.identifiers.0.blockedPatterns.0", "RE2", fault.Invalid},
+		{"blocked pattern that repeats a lot", func(d draft) {
+			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id"}, {Type: "email", BlockedPatterns: []string{"^a*$", strings.Repeat("(.?){1000}", 90)}}}
+		}, "spaces.default.identifiers.1.blockedPatterns.1", "too large", fault.Invalid},
+		{"many such patterns", func(d draft) {
+			many := slices.Repeat([]string{".{1,900}@example.com"}, 60)
+			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id"}, {Type: "email", BlockedPatterns: many}}
+		}, "spaces.default.identifiers.1.blockedPatterns", "together", fault.Invalid},
 		{"form", func(d draft) {
 			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id"}, {Type: "email", Normalize: "lower"}}
 		}, "spaces.default.identifiers.1.normalize", "want none, email, phone or mac", fault.Invalid},
