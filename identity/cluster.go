@@ -126,14 +126,6 @@ func decodeMark(value []byte) (m mark, err error) {
 	return m, nil
 }
 
-// fold adds the figures of a profile that became part of this one.
-func (m *mark) fold(child *mark) {
-	m.seen += child.seen
-	if child.peak > m.peak {
-		m.peak, m.peakAt = child.peak, child.peakAt
-	}
-}
-
 func encodeShared(n uint32) kv.Value { return kv.Value{sharedFormat}.Uvarint(uint64(n)) }
 
 func decodeShared(value []byte) (uint32, error) {
@@ -167,84 +159,133 @@ func (k keys) indexed(s Suspicion, n int, subject []byte) [][]byte {
 	return [][]byte{k.suspects(s).Byte(255 - magnitude(n)).Fixed(subject)}
 }
 
-// grown is what a batch has changed of clusters.
-type grown struct {
-	merged map[event.ProfileID][]int64 // survivors, and when
-	seen   map[event.ProfileID]uint32  // new identifiers that a profile's events could not use
-	shared map[event.Identifier]uint32 // new profiles whose events could not use an identifier
-}
+// grown is what a batch has changed of clusters, in the order of its records:
+// figures are counted one by one, so that they do not depend on where batches
+// end.
+type grown struct{ steps []clusterStep }
 
-func (g *grown) merge(survivor event.ProfileID, at int64) {
-	if g.merged == nil {
-		g.merged = map[event.ProfileID][]int64{}
-	}
-	g.merged[survivor] = append(g.merged[survivor], at)
+// clusterStep is a merge, or an identifier that was not used.
+type clusterStep struct {
+	sighting
+	into  event.ProfileID // of a merge: the survivor; sighting.profile became part of it
+	times []int64         // of a merge: when those were that are to be counted now
 }
 
 func (g *grown) sighted(s sighting) {
-	if s.profile.IsZero() {
-		return
+	if !s.profile.IsZero() {
+		g.steps = append(g.steps, clusterStep{sighting: s})
 	}
-	if g.seen == nil {
-		g.seen, g.shared = map[event.ProfileID]uint32{}, map[event.Identifier]uint32{}
+}
+
+// fewMerges is how many profiles may become one before it is counted when.
+const fewMerges = 3
+
+// countMerge counts a merge of child into a survivor that has it not yet. Until
+// the survivor has had more than a few, their times are in the links alone.
+func (p *pass) countMerge(survivor, child *node, at int64) error {
+	step := clusterStep{sighting: sighting{profile: child.id}, into: survivor.id}
+	had := survivor.merged.len()
+	if had+1+child.merged.len() > fewMerges {
+		if had <= fewMerges {
+			merged, err := survivor.merged.all()
+			if err != nil {
+				return err
+			}
+			for _, id := range merged {
+				l, err := p.link(id)
+				if err != nil {
+					return err
+				}
+				if l.Link != nil && l.Parent == survivor.id {
+					step.times = append(step.times, l.At)
+				}
+			}
+		}
+		step.times = append(step.times, at)
 	}
-	g.seen[s.profile]++
-	g.shared[s.id]++
+	p.grown.steps = append(p.grown.steps, step)
+	return nil
 }
 
 // writeClusters brings the index up to date with the batch, before the batch's
 // sightings are written.
 func (p *pass) writeClusters() error {
-	k := p.read.keys
-	for s := range p.sighted {
-		known, err := p.batch.Tx.Get(s.keysOf(k)[0])
-		if err != nil {
-			return err
-		}
-		if known == nil {
-			p.grown.sighted(s)
-		}
-	}
 	if err := p.writeSizes(); err != nil {
 		return err
 	}
-	if err := p.writeMarks(); err != nil {
-		return err
-	}
-	for id, more := range p.grown.shared {
-		value, err := p.batch.Tx.Get(k.shared(id))
-		if err != nil {
-			return err
-		}
-		before, err := decodeShared(value)
-		if err != nil {
-			return err
-		}
-		if value == nil { // it is counted from the floor on; what comes below is counted here
-			few, err := p.few(k.sightingsOf(id), SharedValue.Floor())
-			if err != nil {
+	c := marking{p: p, marks: map[event.ProfileID]*counted{}}
+	shared := map[event.Identifier]int{} // new profiles whose events could not use an identifier
+	for i := range p.grown.steps {
+		s := &p.grown.steps[i]
+		if !s.into.IsZero() {
+			if err := c.merge(s); err != nil {
 				return err
 			}
-			if few+int(more) < SharedValue.Floor() {
-				continue
-			}
-			more += uint32(few)
+			continue
 		}
-		if err := p.batch.Tx.Set(k.shared(id), encodeShared(before+more)); err != nil {
+		known, err := p.batch.Tx.Get(s.keysOf(p.read.keys)[0])
+		if err != nil {
 			return err
 		}
-		if err := p.reindex(k.ofShared(id, before), k.ofShared(id, before+more)); err != nil {
+		if known != nil {
+			continue
+		}
+		shared[s.id]++
+		if err := c.refuse(s.profile); err != nil {
+			return err
+		}
+	}
+	if err := c.write(); err != nil {
+		return err
+	}
+	for id, more := range shared {
+		if err := countShared(p.batch.Tx, p.read.keys, id, more); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// few returns how many keys there are below a stem, at most limit.
-func (p *pass) few(stem kv.Key, limit int) (n int, err error) {
-	rng := kv.Prefix(stem)
+// countShared counts more profiles, or less, whose events could not use an
+// identifier, before their sightings are written, or deleted. The number is
+// kept from the floor on; below it the sightings are counted.
+func countShared(tx kv.Tx, k keys, id event.Identifier, more int) error {
+	value, err := tx.Get(k.shared(id))
+	if err != nil {
+		return err
+	}
+	before, err := decodeShared(value)
+	if err != nil {
+		return err
+	}
+	now := int(before) + more
+	if value == nil {
+		stem := k.sightingsOf(id)
+		rng := kv.Range{From: kv.PrefixEnd(stem.Fixed(make([]byte, len(event.ProfileID{})))), To: kv.PrefixEnd(stem)} // without nobody's
+		few, err := count(tx, rng, SharedValue.Floor())
+		if err != nil {
+			return err
+		}
+		now += few
+	}
+	switch {
+	case now >= SharedValue.Floor():
+		err = tx.Set(k.shared(id), encodeShared(uint32(now)))
+	case value != nil:
+		now, err = 0, tx.Delete(k.shared(id))
+	default:
+		now = 0
+	}
+	if err != nil {
+		return err
+	}
+	return reindex(tx, k.ofShared(id, before), k.ofShared(id, uint32(now)))
+}
+
+// count returns how many keys there are in a range, at most limit.
+func count(r kv.Reader, rng kv.Range, limit int) (n int, err error) {
 	rng.Limit = limit
-	for _, err := range p.batch.Tx.Scan(rng) {
+	for _, err := range r.Scan(rng) {
 		if err != nil {
 			return 0, err
 		}
@@ -273,7 +314,7 @@ func (p *pass) writeSizes() error {
 			if n.seq == 0 {
 				before = n.ids.len()
 			}
-			if err := p.reindex(k.ofSize(id, before), k.ofSize(id, now)); err != nil {
+			if err := reindex(p.batch.Tx, k.ofSize(id, before), k.ofSize(id, now)); err != nil {
 				return err
 			}
 		}
@@ -281,86 +322,131 @@ func (p *pass) writeSizes() error {
 	return nil
 }
 
-// fewMerges is how many profiles may become one before it is counted when.
-const fewMerges = 3
+// marking is the marks that a batch changes.
+type marking struct {
+	p     *pass
+	marks map[event.ProfileID]*counted
+}
 
-// writeMarks counts merges and what profiles could not use.
-func (p *pass) writeMarks() error {
-	if len(p.joined) == 0 && len(p.grown.seen) == 0 {
-		return nil
+// counted is a mark at work. mark.seen is kept from the floor on, and whenever
+// some of it came with a merge: where it is zero, own is all.
+type counted struct {
+	mark
+	before mark
+	own    int // identifiers that events under this very id could not use, the floor at most; -1: not counted yet
+}
+
+func (c *marking) of(id event.ProfileID) (*counted, error) {
+	if m := c.marks[id]; m != nil {
+		return m, nil
 	}
-	k := p.read.keys
-	marks, before := map[event.ProfileID]*mark{}, map[event.ProfileID]mark{}
-	of := func(id event.ProfileID) (*mark, error) {
-		if m := marks[id]; m != nil {
-			return m, nil
-		}
-		value, err := p.batch.Tx.Get(k.mark(id))
-		if err != nil {
-			return nil, err
-		}
-		m, err := decodeMark(value)
-		marks[id], before[id] = &m, m
-		return &m, err
+	m := &counted{}
+	c.marks[id] = m
+	if c.p.isNew(id) {
+		return m, nil
 	}
-	for id, more := range p.grown.seen {
-		m, err := of(id)
+	value, err := c.p.batch.Tx.Get(c.p.read.keys.mark(id))
+	if err != nil {
+		return nil, err
+	}
+	m.before, err = decodeMark(value)
+	m.mark, m.own = m.before, -1
+	return m, err
+}
+
+// isNew reports whether a profile was created in this batch, so that nothing is
+// stored of it.
+func (p *pass) isNew(id event.ProfileID) bool {
+	n := p.nodes[id]
+	if n == nil {
+		return false
+	}
+	for n.before != nil {
+		n = n.before
+	}
+	return n.seq > 0
+}
+
+// total returns how many identifiers the events of a profile, and of those
+// merged into it, could not use.
+func (c *marking) total(id event.ProfileID, m *counted) (n int, err error) {
+	if m.seen > 0 {
+		return int(m.seen), nil
+	}
+	if m.own < 0 {
+		m.own, err = count(c.p.batch.Tx, kv.Prefix(c.p.read.keys.sightingsOn(id)), ManyRefused.Floor())
+	}
+	return m.own, err
+}
+
+// refuse counts one more identifier that a profile's events could not use.
+func (c *marking) refuse(id event.ProfileID) error {
+	m, err := c.of(id)
+	if err != nil {
+		return err
+	}
+	n, err := c.total(id, m)
+	if err != nil {
+		return err
+	}
+	if m.seen > 0 || n+1 >= ManyRefused.Floor() {
+		m.seen = uint32(n + 1)
+	} else {
+		m.own++
+	}
+	return nil
+}
+
+// merge counts a merge, and what comes with it.
+func (c *marking) merge(s *clusterStep) error {
+	child, err := c.of(s.profile)
+	if err != nil {
+		return err
+	}
+	came, err := c.total(s.profile, child)
+	if err != nil {
+		return err
+	}
+	if len(s.times) == 0 && came == 0 {
+		return nil // nor has the child a peak, which takes more than a few merges
+	}
+	m, err := c.of(s.into)
+	if err != nil {
+		return err
+	}
+	for _, at := range s.times {
+		m.merge(at)
+	}
+	if child.peak > m.peak {
+		m.peak, m.peakAt = child.peak, child.peakAt
+	}
+	if came > 0 {
+		had, err := c.total(s.into, m)
 		if err != nil {
 			return err
 		}
-		if m.seen == 0 {
-			few, err := p.few(k.sightingsOn(id), ManyRefused.Floor())
-			if err != nil {
-				return err
-			}
-			if few+int(more) < ManyRefused.Floor() {
-				continue
-			}
-			more += uint32(few)
-		}
-		m.seen += more
+		m.seen = uint32(had + came)
 	}
-	for survivor, times := range p.grown.merged {
-		n := p.nodes[survivor]
-		if n == nil || n.merged.len() <= fewMerges {
+	child.mark = mark{}
+	return nil
+}
+
+func (c *marking) write() error {
+	tx, k := c.p.batch.Tx, c.p.read.keys
+	for id, m := range c.marks {
+		if m.mark == m.before {
 			continue
 		}
-		m, err := of(survivor)
+		var err error
+		if m.mark == (mark{}) {
+			err = tx.Delete(k.mark(id))
+		} else {
+			err = tx.Set(k.mark(id), m.encode())
+		}
 		if err != nil {
 			return err
 		}
-		for _, at := range times {
-			m.merge(at)
-		}
-	}
-	for _, child := range p.joined { // in order: a child's own children first
-		c, err := of(child)
-		if err != nil {
-			return err
-		}
-		if *c == (mark{}) {
-			continue
-		}
-		m, err := of(p.links[child].Parent)
-		if err != nil {
-			return err
-		}
-		m.fold(c)
-		*c = mark{}
-	}
-	for id, m := range marks {
-		old := before[id]
-		if *m == old {
-			continue
-		}
-		if *m == (mark{}) {
-			if err := p.batch.Tx.Delete(k.mark(id)); err != nil {
-				return err
-			}
-		} else if err := p.batch.Tx.Set(k.mark(id), m.encode()); err != nil {
-			return err
-		}
-		if err := p.reindex(k.ofMark(id, &old), k.ofMark(id, m)); err != nil {
+		if err := reindex(tx, k.ofMark(id, &m.before), k.ofMark(id, &m.mark)); err != nil {
 			return err
 		}
 	}
@@ -368,20 +454,20 @@ func (p *pass) writeMarks() error {
 }
 
 // reindex puts keys of the index in the place of others.
-func (p *pass) reindex(before, now [][]byte) error {
+func reindex(tx kv.Tx, before, now [][]byte) error {
 	has := func(list [][]byte, key []byte) bool {
 		return slices.ContainsFunc(list, func(x []byte) bool { return bytes.Equal(x, key) })
 	}
 	for _, key := range before {
 		if !has(now, key) {
-			if err := p.batch.Tx.Delete(key); err != nil {
+			if err := tx.Delete(key); err != nil {
 				return err
 			}
 		}
 	}
 	for _, key := range now {
 		if !has(before, key) {
-			if err := p.batch.Tx.Set(key, []byte{suspectFormat}); err != nil {
+			if err := tx.Set(key, []byte{suspectFormat}); err != nil {
 				return err
 			}
 		}

@@ -407,6 +407,9 @@ func (p *pass) merge(r *pipeline.Record, res *Resolution, u *union, survivor, ch
 	if err != nil {
 		return err
 	}
+	if err := p.countMerge(survivor, child, r.At); err != nil {
+		return err
+	}
 	survivor.ids.tail = append(survivor.ids.tail, ids...)
 	survivor.merged.tail = append(append(survivor.merged.tail, child.id), merged...)
 	for i := range ids {
@@ -418,7 +421,6 @@ func (p *pass) merge(r *pipeline.Record, res *Resolution, u *union, survivor, ch
 	}
 	p.links[child.id] = link{l, p.seq}
 	p.joined = append(p.joined, child.id)
-	p.grown.merge(survivor.id, r.At)
 	res.Merged = append(res.Merged, Merge{From: child.id, Into: survivor.id})
 	return nil
 }

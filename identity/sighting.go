@@ -127,6 +127,7 @@ func (p *pass) sight(r *pipeline.Record, res *Resolution) {
 		}
 		if _, known := p.sighted[s]; !known { // it may have had it
 			p.sighted[s] = false
+			p.grown.sighted(s)
 		}
 	}
 }
@@ -136,7 +137,11 @@ func (p *pass) parted(id event.Identifier, from event.ProfileID) {
 	if p.sighted == nil {
 		p.sighted = map[sighting]bool{}
 	}
-	p.sighted[sighting{id: id, profile: from}] = true
+	s := sighting{id: id, profile: from}
+	if _, known := p.sighted[s]; !known {
+		p.grown.sighted(s)
+	}
+	p.sighted[s] = true
 }
 
 // writeSightings writes down those of the batch that are new.

@@ -258,7 +258,7 @@ func (o *orders) sidesOf(n *node) ([]side, error) {
 	return list, nil
 }
 
-// between returns the separate that keeps two apart, if there is one.
+// between returns the first separate that keeps two apart, if there is one.
 func (o *orders) between(a, b []side) (by commitlog.Offset, apart bool) {
 	if len(a) == 0 || len(b) == 0 {
 		return 0, false
@@ -267,10 +267,10 @@ func (o *orders) between(a, b []side) (by commitlog.Offset, apart bool) {
 	for _, s := range a {
 		in[s] = true
 	}
-	for _, s := range b {
-		if in[s.other()] {
-			return o.separates[s/2], true
+	for _, s := range b { // in no order: what stands where was found in one way or another
+		if at := o.separates[s/2]; in[s.other()] && (!apart || at < by) {
+			by, apart = at, true
 		}
 	}
-	return 0, false
+	return by, apart
 }
