@@ -508,3 +508,50 @@ func (r Reader) sharedKeys(id event.Identifier) ([][]byte, error) {
 	n, err := decodeShared(value)
 	return append(r.keys.ofShared(id, n), r.keys.shared(id)), err
 }
+
+// Recount keeps right on the events of how many profiles identifiers could not
+// be used, when a revision takes away keys and sets others: before it does,
+// within the same transaction of the loop.
+func Recount(tx kv.Tx, space, epoch uint32, removed [][]byte, set []kv.Pair) error {
+	k := keys{space, epoch}
+	stem := kv.EpochKey(space, epoch, Room).Byte(sightingForm).Byte(byIdentifier)
+	more := map[event.Identifier]int{}
+	change := func(key []byte, n int) error {
+		if !bytes.HasPrefix(key, stem) {
+			return nil
+		}
+		known, err := tx.Get(key)
+		if err != nil || (known != nil) == (n > 0) {
+			return err
+		}
+		parts := kv.PartsAfter(key, stem)
+		id := event.Identifier{Collection: collectionOf(parts.Byte()), Type: parts.String(), Value: parts.String()}
+		p := event.ProfileID(parts.Fixed(len(event.ProfileID{})))
+		if !parts.OK() {
+			return errStored
+		}
+		if !p.IsZero() {
+			more[id] += n
+		}
+		return nil
+	}
+	for _, key := range removed {
+		if err := change(key, -1); err != nil {
+			return err
+		}
+	}
+	for _, pair := range set {
+		if err := change(pair.Key, 1); err != nil {
+			return err
+		}
+	}
+	for id, n := range more {
+		if n == 0 {
+			continue
+		}
+		if err := countShared(tx, k, id, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

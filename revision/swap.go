@@ -397,6 +397,9 @@ func (d *difference) tell(before, now identity.Reader, s *scratch) error {
 
 // apply writes the difference.
 func (d *difference) apply(b *pipeline.Batch) error {
+	if err := identity.Recount(b.Tx, b.Space, b.Epoch, d.removed, d.set); err != nil {
+		return err
+	}
 	for _, key := range d.removed {
 		if err := b.Tx.Delete(key); err != nil {
 			return err

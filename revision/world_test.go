@@ -439,7 +439,7 @@ func (w *world) keys(epoch uint32) map[string]string {
 	w.t.Helper()
 	all := map[string]string{}
 	w.row.View(func(r kv.Reader) error {
-		for _, prefix := range []string{"ik", "ig", "il", "im", "ix", "f", "ca", "cp", "cm", "cs", "h", "t"} {
+		for _, prefix := range []string{"ik", "ig", "il", "im", "ix", "ib", "iu", "is", "f", "ca", "cp", "cm", "cs", "h", "t"} {
 			stem := append(kv.EpochKey(rowtest.Space, epoch, prefix[0]), prefix[1:]...)
 			for pair, err := range r.Scan(kv.Prefix(stem)) {
 				if err != nil {
