@@ -21,6 +21,7 @@ type Erasures interface {
 	// offset once the space's loop has carried it out; now has what remains
 	// done without waiting for more erasures.
 	Erase(ctx context.Context, space uint32, c *event.Command, now bool) (commitlog.Offset, error)
+	// List returns a space's erasures, the oldest first.
 	List(ctx context.Context, space uint32) ([]*archive.Erasure, error)
 	// Get fails with fault.NotFound.
 	Get(ctx context.Context, space uint32, at commitlog.Offset) (*archive.Erasure, error)
