@@ -174,16 +174,19 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 			return fmt.Errorf("cursor of %s: %w", h.ID(), err)
 		}
 	}
-	loop, err := s.loop(params.Space)
-	if err != nil {
-		return err
-	}
 	for {
-		people, more, err := s.next(ctx, loop.Epoch(), params, &at)
+		loop, err := s.loop(params.Space) // another, after a swap
+		if err != nil {
+			return err
+		}
+		people, nobodys, more, err := s.next(ctx, loop.Epoch(), params, &at)
 		if err != nil {
 			return err
 		}
 		if err := s.reconcile(ctx, loop, h.ID(), people); err != nil {
+			return err
+		}
+		if err := s.retractAll(ctx, loop, params.Space, h.ID(), nobodys); err != nil {
 			return err
 		}
 		at.Done += uint64(len(people))
@@ -198,6 +201,10 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 			break
 		}
 	}
+	loop, err := s.loop(params.Space)
+	if err != nil {
+		return err
+	}
 	return loop.Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
 		key := pendingKey(params.Space, pair{params.Audience, params.Destination})
 		value, err := b.Tx.Get(key)
@@ -211,8 +218,9 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 	})
 }
 
-// next returns the next profiles to look at and moves the cursor behind them.
-func (s *Syncs) next(ctx context.Context, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, more bool, err error) {
+// next returns the next profiles to look at, and identifiers that are nobody's any
+// more, and moves the cursor behind them.
+func (s *Syncs) next(ctx context.Context, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, nobodys []event.Identifier, more bool, err error) {
 	err = s.db.View(ctx, func(r kv.Reader) error {
 		if !at.Second {
 			if people, err = s.members.Members(r, params.Space, epoch, params.Audience, at.Member, syncChunk); err != nil {
@@ -227,16 +235,16 @@ func (s *Syncs) next(ctx context.Context, epoch uint32, params syncParams, at *s
 			more = true
 			return nil
 		}
-		people, more, err = s.stale(r, epoch, params, at)
+		people, nobodys, more, err = s.stale(r, epoch, params, at)
 		return err
 	})
-	return people, more, err
+	return people, nobodys, more, err
 }
 
 // stale returns the owners of identifiers under which a membership was
-// announced to this connection. Most are members still, and nothing comes of
-// looking at them again.
-func (s *Syncs) stale(r kv.Reader, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, more bool, err error) {
+// announced to this connection, and such identifiers without an owner. Most
+// owners are members still, and nothing comes of looking at them again.
+func (s *Syncs) stale(r kv.Reader, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, nobodys []event.Identifier, more bool, err error) {
 	stem := toldStem(params.Space)
 	graph := identity.NewReader(r, params.Space, epoch)
 	looked := 0
@@ -246,29 +254,32 @@ func (s *Syncs) stale(r kv.Reader, epoch uint32, params syncParams, at *syncCurs
 	}
 	for p, err := range r.Scan(kv.Range{From: from, To: kv.PrefixEnd(stem)}) {
 		if err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
 		if looked++; looked > 4*syncChunk || len(people) == syncChunk {
-			return people, true, nil
+			return people, nobodys, true, nil
 		}
 		at.told = bytes.Clone(p.Key)
 		known, err := decodeTold(p.Value)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
 		if !known[pair{params.Audience, params.Destination}] {
 			continue
 		}
 		parts := kv.PartsAfter(p.Key, stem)
-		owner, err := graph.Lookup(parts.String(), parts.String(), parts.String())
+		id := event.Identifier{Collection: parts.String(), Type: parts.String(), Value: parts.String()}
+		owner, err := graph.Lookup(id.Collection, id.Type, id.Value)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, false, err
 		}
-		if !owner.IsZero() {
+		if owner.IsZero() {
+			nobodys = append(nobodys, id)
+		} else {
 			people = append(people, owner)
 		}
 	}
-	return people, false, nil
+	return people, nobodys, false, nil
 }
 
 // reconcile has the loop compare what each of the profiles is with what was
