@@ -57,13 +57,17 @@ func (a *API) deleteRoute(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		done, err = a.deleteIDs(q)
 	}
+	var text []byte
+	if err == nil {
+		text, err = encode(done)
+	}
 	switch {
 	case err != nil:
 		a.refuseDelete(w, r, err)
 	case done.Code == "success":
-		respond(w, http.StatusOK, done)
+		respond(w, http.StatusOK, text)
 	default:
-		respond(w, http.StatusAccepted, done)
+		respond(w, http.StatusAccepted, text)
 	}
 }
 

@@ -120,6 +120,7 @@ type Keeper struct {
 	strong bool
 	wrong  *throttle // of wrong tokens, by client
 	client func(*http.Request) string
+	seen   *seen // profile tokens that were looked up lately
 }
 
 // New returns a keeper. The admin token must not be empty.
@@ -130,7 +131,7 @@ func New(db kv.DB, clk clock.Clock, random io.Reader, adminToken string) (*Keepe
 	return &Keeper{
 		db: db, clock: clk, random: random, admin: sha256.Sum256([]byte(adminToken)),
 		strong: strings.HasPrefix(adminToken, adminPrefix) && len(adminToken) >= len(adminPrefix)+32,
-		wrong:  newThrottle(clk, 1, 100), client: Peer,
+		wrong:  newThrottle(clk, 1, 100), client: Peer, seen: newSeen(),
 	}, nil
 }
 
@@ -160,11 +161,11 @@ func ClientName(a netip.Addr) string {
 	return a.String()
 }
 
-// allows compares a token with the admin token. A client that has sent many
-// wrong ones must wait, the right one or not, which is fault.RetryAfter: else
-// its guesses would count.
-func (k *Keeper) allows(r *http.Request, token string) (bool, error) {
-	right := k.isAdmin(token)
+// allows says whether a token, given its SHA-256, is the admin token. A client
+// that has sent many wrong ones must wait, the right one or not, which is
+// fault.RetryAfter: else its guesses would count.
+func (k *Keeper) allows(r *http.Request, hash [32]byte) (bool, error) {
+	right := k.isAdmin(hash)
 	if right && k.strong {
 		return true, nil
 	}
@@ -186,7 +187,7 @@ func (k *Keeper) Admin(r *http.Request) error {
 	if !strings.EqualFold(scheme, "bearer") {
 		return fault.New(fault.Denied, "the control API takes a bearer token: Authorization: Bearer TOKEN")
 	}
-	right, err := k.allows(r, strings.TrimSpace(token))
+	right, err := k.allows(r, sha256.Sum256([]byte(strings.TrimSpace(token))))
 	if err != nil {
 		return err
 	}
@@ -214,24 +215,17 @@ func (k *Keeper) MayRead(r *http.Request, space uint32) (Caller, error) {
 		return Caller{}, fault.New(fault.Denied, "no token: send it by HTTP Basic as the user name, with an empty password")
 	}
 	hash := sha256.Sum256([]byte(token))
-	var stored []byte
-	err := k.db.View(r.Context(), func(v kv.Reader) (err error) {
-		stored, err = v.Get(tokenKey(hash))
-		return err
-	})
+	if k.strong && k.isAdmin(hash) {
+		return Caller{Name: "admin token", Delete: true}, nil
+	}
+	t, of, err := k.lookUp(r.Context(), hash)
 	if err != nil {
-		return Caller{}, fmt.Errorf("look a profile token up: %w", err)
+		return Caller{}, err
 	}
-	if stored != nil {
-		t, of, err := decode(stored)
-		if err != nil {
-			return Caller{}, err
-		}
-		if of == space && t.ID != "" {
-			return Caller{Name: t.Name, Delete: t.Delete, mark: [12]byte(hash[:12])}, nil
-		}
+	if of == space && t.ID != "" {
+		return Caller{Name: t.Name, Delete: t.Delete, mark: [12]byte(hash[:12])}, nil
 	}
-	right, err := k.allows(r, token)
+	right, err := k.allows(r, hash)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -242,12 +236,34 @@ func (k *Keeper) MayRead(r *http.Request, space uint32) (Caller, error) {
 	return Caller{}, fault.New(fault.Denied, "the token is not valid for this space")
 }
 
-func (k *Keeper) isAdmin(token string) bool {
-	if len(token) > maxToken {
-		return false
+// lookUp returns the profile token of a hash, and its space; the zero token if
+// there is none.
+func (k *Keeper) lookUp(ctx context.Context, hash [32]byte) (t ProfileToken, space uint32, err error) {
+	if known, ok := k.seen.get(hash); ok {
+		return known.token, known.space, nil
 	}
-	given := sha256.Sum256([]byte(token)) // equal lengths, so that the comparison takes the same time for all
-	return subtle.ConstantTimeCompare(given[:], k.admin[:]) == 1
+	var stored []byte
+	since := k.seen.changes()
+	err = k.db.View(ctx, func(v kv.Reader) (err error) {
+		stored, err = v.Get(tokenKey(hash))
+		return err
+	})
+	if err != nil {
+		return t, 0, fmt.Errorf("look a profile token up: %w", err)
+	}
+	if stored == nil {
+		return t, 0, nil
+	}
+	if t, space, err = decode(stored); err == nil {
+		k.seen.put(hash, known{t, space}, since)
+	}
+	return t, space, err
+}
+
+// isAdmin compares hashes, which are of one length, so that it takes the same
+// time for all tokens.
+func (k *Keeper) isAdmin(hash [32]byte) bool {
+	return subtle.ConstantTimeCompare(hash[:], k.admin[:]) == 1
 }
 
 // ProfileToken is what is known of a profile token. The token itself is not
@@ -312,6 +328,7 @@ func (k *Keeper) List(ctx context.Context, space uint32) ([]ProfileToken, error)
 // Revoke forgets a profile token of a space: the next request with it is
 // refused. An unknown id is fault.NotFound.
 func (k *Keeper) Revoke(ctx context.Context, space uint32, id string) error {
+	defer k.seen.forget() // also when nobody knows whether it was committed
 	err := k.db.Update(ctx, fence, kv.Durable, func(tx kv.Tx) error {
 		var key []byte
 		err := each(tx, func(at []byte, t ProfileToken, of uint32) error {

@@ -47,7 +47,10 @@ func (d Reader) Memberships(r kv.Reader, space, epoch uint32, profile event.Prof
 	if err != nil {
 		return nil, err
 	}
-	var list []Membership
+	if len(page.entries) == 0 {
+		return nil, nil
+	}
+	list := make([]Membership, 0, len(page.entries))
 	for _, b := range g.registry.Builds {
 		if b.State != live && b.State != frozen {
 			continue

@@ -372,6 +372,16 @@ func decodeGraph(r kv.Reader, k keys, id event.ProfileID, value []byte) (*node, 
 	return n, nil
 }
 
+// headCollection returns the collection of a stored profile.
+func headCollection(value []byte) (string, error) {
+	f := kv.FieldsOf(value)
+	format, collection := f.Byte(), collectionOf(f.Byte())
+	if !f.OK() || format != graphFormat && format != graphWhole {
+		return "", errStored
+	}
+	return collection, nil
+}
+
 // readWhole reads a profile of the format that had no pages.
 func readWhole(f *kv.Fields, n *node, limit int) {
 	at := f.Varint()

@@ -34,6 +34,21 @@ func (r Reader) Resolve(id event.ProfileID) (event.ProfileID, error) {
 	}
 }
 
+// Survivor returns the profile that id is part of now and its collection,
+// which is empty for an id never given. It does not read of what the profile
+// consists.
+func (r Reader) Survivor(id event.ProfileID) (now event.ProfileID, collection string, err error) {
+	if now, err = r.Resolve(id); err != nil {
+		return now, "", err
+	}
+	value, err := r.r.Get(r.keys.graph(now))
+	if err != nil || value == nil {
+		return now, "", err
+	}
+	collection, err = headCollection(value)
+	return now, collection, err
+}
+
 // Link returns why a profile was merged away, or nil when it was not.
 func (r Reader) Link(child event.ProfileID) (*Link, error) {
 	value, err := r.r.Get(r.keys.link(child))

@@ -3,7 +3,6 @@ package profile
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -41,7 +40,7 @@ type Computed struct {
 // Computations tells what is computed of profiles.
 type Computations interface {
 	// Computed returns all that is computed of a profile, a survivor, in any
-	// order, as of the moment that r shows.
+	// order, as of the moment that r shows. The list is the caller's.
 	Computed(ctx context.Context, r kv.Reader, space *workspace.Space, epoch uint32, profile event.ProfileID) ([]Computed, error)
 }
 
@@ -233,17 +232,28 @@ type LinkedProfile struct {
 
 // locate finds the profile that a target names.
 func locate(r kv.Reader, t Target) (identity.Reader, *identity.Profile, error) {
+	graph, id, err := locateID(r, t)
+	if err != nil {
+		return graph, nil, err
+	}
+	p, err := graph.Profile(id)
+	return graph, p, err
+}
+
+// locateID finds the id of the profile that a target names, without reading of
+// what the profile consists.
+func locateID(r kv.Reader, t Target) (identity.Reader, event.ProfileID, error) {
 	graph := identity.NewReader(r, t.Space.Number, t.Epoch)
 	if err := checkCollection(t.Collection); err != nil {
-		return graph, nil, err
+		return graph, event.ProfileID{}, err
 	}
 	if t.Only != "" && t.ID != t.Only {
 		if err := within(graph, t); err != nil {
-			return graph, nil, err
+			return graph, event.ProfileID{}, err
 		}
 	}
-	p, err := find(graph, t.Space, t.Collection, t.ID)
-	return graph, p, err
+	id, err := find(graph, t.Space, t.Collection, t.ID)
+	return graph, id, err
 }
 
 // within checks that a target whose ID is not literally Only is the same
@@ -264,33 +274,35 @@ func within(graph identity.Reader, t Target) error {
 	if id, err = graph.Resolve(id); err != nil {
 		return err
 	}
-	if id != allowed.ID {
+	if id != allowed {
 		return denied
 	}
 	return nil
 }
 
-// find returns the profile that id names in a collection.
-func find(graph identity.Reader, space *workspace.Space, collection, text string) (*identity.Profile, error) {
-	id, err := event.ParseProfileID(text)
-	if err != nil {
-		name, value, ok := strings.Cut(text, ":")
-		if !ok || name == "" || value == "" {
-			return nil, fault.Field("id", `%q names no profile: want type:value, as in user_id:u1, or use_…`, text)
-		}
+// find returns the profile that text names in a collection, by the id that it
+// is part of now.
+func find(graph identity.Reader, space *workspace.Space, collection, text string) (event.ProfileID, error) {
+	var id event.ProfileID
+	var err error
+	name, value, named := strings.Cut(text, ":") // no profile's id has a colon
+	if named && name != "" && value != "" {
 		if id, err = graph.Ask(space, collection, name, value); err != nil {
-			return nil, err
+			return id, err
+		}
+	} else if id, err = event.ParseProfileID(text); err != nil {
+		return id, fault.Field("id", `%q names no profile: want type:value, as in user_id:u1, or use_…`, text)
+	}
+	of := ""
+	if !id.IsZero() {
+		if id, of, err = graph.Survivor(id); err != nil {
+			return id, err
 		}
 	}
-	notFound := fault.New(fault.NotFound, "Profile was not found.")
-	if id.IsZero() {
-		return nil, notFound
+	if of != collection {
+		return id, fault.New(fault.NotFound, "Profile was not found.")
 	}
-	p, err := graph.Profile(id)
-	if fault.Is(err, fault.NotFound) || (err == nil && p.Collection != collection) {
-		return nil, notFound
-	}
-	return p, err
+	return id, nil
 }
 
 // checkCollection refuses what is no collection, in Segment's words where it
@@ -323,9 +335,9 @@ func limitOf(asked, most int) (int, error) {
 }
 
 // cursor returns the end of a page; next is empty at the end of the listing.
-func cursor(t Target, p *identity.Profile, read string, limit int, next string) Cursor {
+func cursor(t Target, p event.ProfileID, read string, limit int, next string) Cursor {
 	return Cursor{
-		URL:     fmt.Sprintf("/v1/spaces/%s/collections/%s/profiles/%s/%s", url.PathEscape(t.Path), t.Collection, p.ID, read),
+		URL:     "/v1/spaces/" + url.PathEscape(t.Path) + "/collections/" + t.Collection + "/profiles/" + p.String() + "/" + read,
 		HasMore: next != "", Next: next, Limit: limit,
 	}
 }

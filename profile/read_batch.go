@@ -152,7 +152,7 @@ func (rd *Reader) fill(ctx context.Context, r kv.Reader, t Target, p *identity.P
 	next := ""
 	switch q.Read {
 	case ReadTraits:
-		item.Traits, next, err = rd.traitsOf(ctx, r, t, p, &TraitsQuery{Class: q.Class, Include: q.Include, Verbose: q.Verbose}, q.Limit)
+		item.Traits, next, err = rd.traitsOf(ctx, r, t, p.ID, &TraitsQuery{Class: q.Class, Include: q.Include, Verbose: q.Verbose}, q.Limit)
 		for name, value := range item.Traits {
 			size += len(name) + len(value)
 		}

@@ -79,7 +79,7 @@ func (rd *Reader) Events(ctx context.Context, t Target, q EventsQuery) (*EventsP
 	if err != nil {
 		return nil, err
 	}
-	page.Cursor = cursor(t, p, "events", limit, next)
+	page.Cursor = cursor(t, p.ID, "events", limit, next)
 	return page, nil
 }
 

@@ -29,7 +29,7 @@ func (rd *Reader) ExternalIDs(ctx context.Context, t Target, q IdentifiersQuery)
 			return err
 		}
 		list, next, err := idsOf(p, &q, limit)
-		page = &IdentifiersPage{Data: list, Cursor: cursor(t, p, "external_ids", limit, next)}
+		page = &IdentifiersPage{Data: list, Cursor: cursor(t, p.ID, "external_ids", limit, next)}
 		return err
 	})
 	if err != nil {
@@ -192,7 +192,7 @@ func (rd *Reader) Links(ctx context.Context, t Target, q LinksQuery) (*LinksPage
 			members = members[:limit]
 			next = members[limit-1].Mark.String()
 		}
-		page = &LinksPage{Data: []LinkedProfile{}, Cursor: cursor(t, p, "links", limit, next)}
+		page = &LinksPage{Data: []LinkedProfile{}, Cursor: cursor(t, p.ID, "links", limit, next)}
 		for _, m := range members {
 			other, err := graph.Profile(m.Profile)
 			if err != nil {

@@ -10,7 +10,6 @@ import (
 
 	"kith/event"
 	"kith/fault"
-	"kith/identity"
 	"kith/kv"
 )
 
@@ -23,7 +22,7 @@ func (rd *Reader) Traits(ctx context.Context, t Target, q TraitsQuery) (*TraitsP
 	}
 	var page *TraitsPage
 	err = rd.db.View(ctx, func(r kv.Reader) error {
-		_, p, err := locate(r, t)
+		_, p, err := locateID(r, t)
 		if err != nil {
 			return err
 		}
@@ -46,23 +45,33 @@ func (q *TraitsQuery) check() (limit int, err error) {
 
 // traitsOf returns the traits of a page as they are shown, and the name that
 // the next one begins with.
-func (rd *Reader) traitsOf(ctx context.Context, r kv.Reader, t Target, p *identity.Profile, q *TraitsQuery, limit int) (shown map[string]json.RawMessage, next string, err error) {
+func (rd *Reader) traitsOf(ctx context.Context, r kv.Reader, t Target, p event.ProfileID, q *TraitsQuery, limit int) (shown map[string]json.RawMessage, next string, err error) {
 	all, err := rd.traits(ctx, r, t, p, q.Class)
 	if err != nil {
 		return nil, "", err
 	}
-	all = slices.DeleteFunc(all, func(x Computed) bool {
-		return x.Name < q.Next || (len(q.Include) > 0 && !slices.Contains(q.Include, x.Name))
-	})
+	if q.Next != "" || len(q.Include) > 0 {
+		all = slices.DeleteFunc(all, func(x Computed) bool {
+			return x.Name < q.Next || (len(q.Include) > 0 && !slices.Contains(q.Include, x.Name))
+		})
+	}
 	if len(all) > limit {
 		next, all = all[limit].Name, all[:limit]
 	}
 	shown = make(map[string]json.RawMessage, len(all))
-	for _, x := range all {
-		value := json.RawMessage(x.Value)
+	size := 0
+	for i := range all {
+		size += len(all[i].Value)
+	}
+	values := make([]byte, 0, size) // all of them, one behind the other
+	for i := range all {
+		x := &all[i]
+		at := len(values)
+		values = append(values, x.Value...)
+		value := json.RawMessage(values[at:len(values):len(values)])
 		if q.Verbose {
 			if value, err = json.Marshal(VerboseTrait{Value: value, SourceID: x.SourceID, UpdatedAt: instant(x.UpdatedAt)}); err != nil {
-				return nil, "", fmt.Errorf("trait %q of %s: %w", x.Name, p.ID, err)
+				return nil, "", fmt.Errorf("trait %q of %s: %w", x.Name, p, err)
 			}
 		}
 		shown[x.Name] = value
@@ -72,40 +81,40 @@ func (rd *Reader) traitsOf(ctx context.Context, r kv.Reader, t Target, p *identi
 
 // traits returns the traits of a class by name, of all classes if none is
 // asked for.
-func (rd *Reader) traits(ctx context.Context, r kv.Reader, t Target, p *identity.Profile, class string) ([]Computed, error) {
-	var all []Computed
+func (rd *Reader) traits(ctx context.Context, r kv.Reader, t Target, p event.ProfileID, class string) ([]Computed, error) {
+	var computed []Computed
 	if rd.computations != nil {
-		computed, err := rd.computations.Computed(ctx, r, t.Space, t.Epoch, p.ID)
-		if err != nil {
+		var err error
+		if computed, err = rd.computations.Computed(ctx, r, t.Space, t.Epoch, p); err != nil {
 			return nil, err
-		}
-		for _, c := range computed {
-			if class == "" || class == c.Class {
-				all = append(all, c)
-			}
 		}
 	}
 	byName := func(a, b Computed) int { return strings.Compare(a.Name, b.Name) }
-	slices.SortStableFunc(all, byName)
+	if !slices.IsSortedFunc(computed, byName) {
+		slices.SortStableFunc(computed, byName)
+	}
 	if class != "" {
-		return all, nil
+		return slices.DeleteFunc(computed, func(c Computed) bool { return c.Class != class }), nil
 	}
-	b, err := open(r, keys{t.Space.Number, t.Epoch}, p.ID)
+	b, err := open(r, keys{t.Space.Number, t.Epoch}, p)
 	if err != nil {
 		return nil, err
 	}
-	sent, err := live(b)
-	if err != nil {
-		return nil, err
+	sent, err := b.all()
+	if err != nil || len(sent) == 0 {
+		return computed, err
 	}
-	computed := len(all)
-	for _, s := range sent {
-		if _, found := slices.BinarySearchFunc(all[:computed], Computed{Name: s.Name}, byName); !found {
+	all := make([]Computed, 0, len(computed)+len(sent))
+	for i := range sent { // both lists are in order
+		s := &sent[i]
+		for len(computed) > 0 && computed[0].Name < s.Name {
+			all, computed = append(all, computed[0]), computed[1:]
+		}
+		if !s.Removed() && (len(computed) == 0 || computed[0].Name != s.Name) {
 			all = append(all, Computed{Name: s.Name, Value: s.Value, SourceID: s.SourceID, UpdatedAt: s.Time})
 		}
 	}
-	slices.SortFunc(all, byName)
-	return all, nil
+	return append(all, computed...), nil
 }
 
 // instant writes milliseconds as Segment writes timestamps.

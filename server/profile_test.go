@@ -3,11 +3,9 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -319,55 +317,6 @@ func TestSearchTraitsOfASpace(t *testing.T) {
 		}
 		if err != nil {
 			t.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkTraits reads the traits of 1,000 people through the whole server
-// but the network: what a request costs.
-func BenchmarkTraits(b *testing.B) {
-	cfg := inMemory()
-	s, err := New(b.Context(), cfg)
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := errors.Join(<-ended, s.Close()); err != nil {
-			b.Error(err)
-		}
-	}()
-	addr, err := s.Addr(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	c, err := client.New("http://"+addr.String(), "test-token", nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := c.Apply(b.Context(), []byte("sources: [{slug: web, writeKeys: [web-write-key]}]"), nil, false, false); err != nil {
-		b.Fatal(err)
-	}
-	for i := range 1000 {
-		if err := c.Send(b.Context(), "web-write-key", "identify", json.RawMessage(fmt.Sprintf(
-			`{"userId":"u%d","anonymousId":"a%d","messageId":"m%d","traits":{"email":"jo%d@example.com","firstName":"Jo","plan":"gold","n":%d}}`, i, i, i, i, i))); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if err := (waiter{s}).WaitFor(b.Context(), 1, "m999"); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		r := httptest.NewRequest("GET", fmt.Sprintf("/v1/spaces/default/collections/users/profiles/user_id:u%d/traits?limit=50", i%1000), nil)
-		r.SetBasicAuth("test-token", "")
-		w := httptest.NewRecorder()
-		s.http.Handler.ServeHTTP(w, r)
-		if w.Code != http.StatusOK {
-			b.Fatal(w.Body)
 		}
 	}
 }
