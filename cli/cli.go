@@ -54,8 +54,8 @@ type commands struct {
 	Trace    traceCommand    `cmd:"" help:"Say what became of a message, stage by stage and destination by destination."`
 	Explain  explainCommand  `cmd:"" help:"Say why a profile is what it is, or why two identifiers are one person or not."`
 	Insights insightsCommand `cmd:"" help:"Show what identity did and refused: violations, events of nobody, merges, mappings."`
-	Identity identityCommand `cmd:"" help:"Split, unmerge and block, for all time, and take it back."`
-	Profile  profileCommand  `cmd:"" help:"Show a profile: identifiers, traits, audiences, events."`
+	Identity identityCommand `cmd:"" help:"Split, unmerge and block, for all time, and take it back; end memberships; try other rules; list who is suspicious."`
+	Profile  profileCommand  `cmd:"" help:"Show a profile, find profiles, take identifiers away, make tokens for apps."`
 	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
 	Filter   filterCommand   `cmd:"" help:"Say what an event filter would keep out of profiles."`
 	Rebuild  rebuildCommand  `cmd:"" help:"Work out again what is derived of a space, beside the live state."`

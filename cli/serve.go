@@ -65,6 +65,7 @@ func serveGroups() []kong.Group {
 		{Key: "network", Title: "Network:"},
 		{Key: "tls", Title: "TLS (https); give one of --tls-cert, --tls-dev, --acme-domain:"},
 		{Key: "delivery", Title: "Delivery:"},
+		{Key: "erasure", Title: "Erasure; a TIME is such as 30m, 12h or 7d:"},
 		{Key: "collect", Title: "Taking events; a SIZE is a number of bytes, or one with KB, MB or GB (1,024 each):"},
 	}
 }
