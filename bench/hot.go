@@ -77,7 +77,7 @@ func (b *bench) hotCase(ctx context.Context, name, anonymous, user string) error
 			return err
 		}
 		for {
-			status, err := k.traits(ctx, http.DefaultClient, who)
+			status, _, err := k.traits(ctx, http.DefaultClient, who)
 			if err != nil {
 				return err
 			}

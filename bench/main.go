@@ -74,9 +74,10 @@ func run(ctx context.Context) error {
 	events := flag.Int("events", 10_000_000, "how many events the scenario scale makes")
 	audiences := flag.Int("audiences", 20, "how many audiences the scenario scale has")
 	bare := flag.Bool("bare", false, "be the bare server that collect is compared with; used by itself")
+	answer := flag.Int("answer", 0, "with -bare: how many bytes it answers a read with; used by itself")
 	flag.Parse()
 	if *bare {
-		return serveBare()
+		return serveBare(*answer)
 	}
 	dir, err := os.MkdirTemp("", "kith-bench-")
 	if err != nil {

@@ -40,7 +40,7 @@ func (b *bench) idle(ctx context.Context) error {
 		return fmt.Errorf("the first events were not accepted")
 	}
 	for {
-		status, err := k.traits(ctx, http.DefaultClient, "user-00000000")
+		status, _, err := k.traits(ctx, http.DefaultClient, "user-00000000")
 		if err != nil {
 			return err
 		}
@@ -68,26 +68,28 @@ func (b *bench) idle(ctx context.Context) error {
 	return nil
 }
 
-// traits asks the Profile API for a person's traits and returns the status.
-func (k *kith) traits(ctx context.Context, client *http.Client, user string) (int, error) {
+// traits asks the Profile API for a person's traits and returns the status and
+// how many bytes the answer has.
+func (k *kith) traits(ctx context.Context, client *http.Client, user string) (status int, size int64, err error) {
 	url := k.base + "/v1/spaces/default/collections/users/profiles/user_id:" + user + "/traits?limit=50"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	req.SetBasicAuth(token, "")
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode, err
+	size, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, size, err
 }
 
-// reads measures the Profile API while 5,000 events/s come in.
+// reads measures the Profile API alone and while 5,000 events/s come in, each
+// beside a bare server that answers the same client with as many bytes.
 func (b *bench) reads(ctx context.Context) error {
-	fmt.Println("reads: Profile API /traits at 32 connections, while 5,000 events/s come in, 20 audiences, on the same cores")
+	fmt.Println("reads: Profile API /traits at 32 connections, 20 audiences, on the same cores as the client")
 	l, err := b.line(ctx, "reads", 500, 100)
 	if err != nil {
 		return err
@@ -97,14 +99,72 @@ func (b *bench) reads(ctx context.Context) error {
 	if _, err := b.send(ctx, writers); err != nil { // so that there is somebody to read
 		return err
 	}
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	before, err := l.usage()
+	if err != nil {
+		return err
+	}
+	quiet := writers
+	quiet.connections = 0
+	alone, _, err := b.readBeside(ctx, l.kith, quiet, b.people/10)
+	if err != nil {
+		return err
+	}
+	after, err := l.usage()
+	if err != nil {
+		return err
+	}
+	url, stop, err := bare(ctx, alone.bytes/max(1, alone.accepted))
+	if err != nil {
+		return err
+	}
+	defer stop()
+	limit, _, err := b.readBeside(ctx, &kith{base: url}, quiet, b.people/10)
+	if err != nil {
+		return err
+	}
+	row("bare server, no events", "%8.0f answers a second of %d bytes; p50 %v p99 %v", limit.perSecond(), limit.bytes/max(1, limit.accepted),
+		ms(limit.percentile(.5)), ms(limit.percentile(.99)))
+	row("Profile API, no events", "%s; CPU %.1f µs an answer", answered(alone, limit), float64((after.cpu-before.cpu).Microseconds())/float64(max(1, alone.accepted)))
+	if limit, _, err = b.readBeside(ctx, &kith{base: url}, writers, b.people/10); err != nil {
+		return err
+	}
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
 	all, written, err := b.readBeside(ctx, l.kith, writers, b.people/10)
 	if err != nil {
 		return err
 	}
-	row("answers", "%8.0f a second, %.0f %% found; p50 %v p99 %v", all.perSecond(), 100*float64(all.accepted-all.refused)/float64(max(1, all.accepted)),
-		ms(all.percentile(.5)), ms(all.percentile(.99)))
+	row("bare server, while Kith takes 5,000 events/s", "%8.0f answers a second; p50 %v p99 %v", limit.perSecond(), ms(limit.percentile(.5)), ms(limit.percentile(.99)))
+	row("Profile API, while 5,000 events/s come in", "%s", answered(all, limit))
 	row("events accepted meanwhile", "%8.0f a second", written.perSecond())
 	return nil
+}
+
+// answered tells of answers beside those of the bare server.
+func answered(all, limit result) string {
+	return fmt.Sprintf("%8.0f answers a second, %.2f of the bare server, %.0f %% found; p50 %v p99 %v", all.perSecond(), all.perSecond()/max(1, limit.perSecond()),
+		100*float64(all.accepted-all.refused)/float64(max(1, all.accepted)), ms(all.percentile(.5)), ms(all.percentile(.99)))
+}
+
+// settle waits until the loop has passed all that was accepted.
+func (l *line) settle(ctx context.Context) error {
+	for {
+		left, err := l.backlog()
+		if err != nil || left == 0 {
+			return err
+		}
+		pause := time.NewTimer(50 * time.Millisecond)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		}
+	}
 }
 
 // readBeside reads the traits of people at 32 connections while a load is sent.
@@ -126,13 +186,14 @@ func (b *bench) readBeside(ctx context.Context, k *kith, writers load, people in
 			random, r := rand.New(rand.NewPCG(uint64(i), 9)), &parts[i]
 			for ctx.Err() == nil {
 				asked := time.Now()
-				status, err := k.traits(context.WithoutCancel(ctx), client, fmt.Sprintf("user-%08d", random.IntN(people)))
+				status, size, err := k.traits(context.WithoutCancel(ctx), client, fmt.Sprintf("user-%08d", random.IntN(people)))
 				if err != nil {
 					errs[i] = err
 					return
 				}
 				r.latency = append(r.latency, time.Since(asked))
 				r.accepted++
+				r.bytes += int(size)
 				if status != http.StatusOK {
 					r.refused++
 				}
@@ -150,6 +211,7 @@ func (b *bench) readBeside(ctx context.Context, k *kith, writers load, people in
 		}
 		answers.accepted += r.accepted
 		answers.refused += r.refused
+		answers.bytes += r.bytes
 		answers.latency = append(answers.latency, r.latency...)
 	}
 	slices.Sort(answers.latency)

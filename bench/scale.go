@@ -368,7 +368,7 @@ func (s *scaling) measure(ctx context.Context, size int) error {
 	}
 	z.Start = time.Since(began)
 	began = time.Now()
-	if _, err := s.line.traits(ctx, http.DefaultClient, "user-00000000"); err != nil {
+	if _, _, err := s.line.traits(ctx, http.DefaultClient, "user-00000000"); err != nil {
 		return err
 	}
 	z.FirstIn = time.Since(began)

@@ -58,7 +58,7 @@ func (b *bench) collect(ctx context.Context) error {
 	shapes := slices.DeleteFunc([]shape{{100, 16}, {1, 64}}, func(s shape) bool { return b.batch > 0 && b.batch != s.batch })
 	var limits []float64
 	for _, s := range shapes {
-		url, stop, err := bare(ctx)
+		url, stop, err := bare(ctx, 0)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,30 +107,37 @@ func (s *sink) close() { s.server.Close() }
 // serveBare is the limit that collect is compared with: a server that reads the
 // body and answers 200. It writes its address on a line and serves until it is
 // stopped.
-func serveBare() error {
+func serveBare(answer int) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	fmt.Println("http://" + listener.Addr().String())
+	fixed := bytes.Repeat([]byte("x"), answer)
 	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
+		if r.Method == http.MethodGet {
+			w.Write(fixed) //nolint:errcheck // likewise
+			return
+		}
 		io.WriteString(w, `{"success": true}`) //nolint:errcheck // the client may be gone
 	})}
 	return server.Serve(listener)
 }
 
 // bare starts serveBare in a process of its own, as Kith is one.
-func bare(ctx context.Context) (url string, stop func(), err error) {
+//
+// It answers reads with that many bytes.
+func bare(ctx context.Context, answer int) (url string, stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-bare")
+	cmd := exec.CommandContext(ctx, self, "-bare", "-answer", strconv.Itoa(answer))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -12,22 +12,38 @@ import (
 )
 
 // wait measures how long it takes from the answer to an event until a read sees
-// it, while 5,000 events/s come in: the read waits for its messageId.
+// it, while events come in: the read waits for its messageId.
 func (b *bench) wait(ctx context.Context) error {
-	fmt.Println("wait: identify, then /traits?wait_for=ITS ID, at 4 connections, while 5,000 events/s come in, 20 audiences, on the same cores")
-	l, err := b.line(ctx, "wait", 500, 100)
+	fmt.Println("wait: identify, then /traits?wait_for=ITS ID, 20 audiences, on the same cores")
+	for _, c := range []struct {
+		name   string
+		askers int
+		rate   float64
+	}{{"wait-idle", 1, 0}, {"wait-1000", 1, 1000}, {"wait-5000", 4, 5000}} {
+		if err := b.waitBeside(ctx, c.name, c.askers, c.rate); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitBeside measures it while so many events/s come in.
+func (b *bench) waitBeside(ctx context.Context, name string, askers int, rate float64) error {
+	l, err := b.line(ctx, name, 500, 100)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	ctx, cancel := context.WithTimeout(ctx, b.span)
 	defer cancel()
-	writers := load{base: l.base, key: l.key, batch: 100, connections: 4, people: b.people / 10, rate: 5000}
+	writers := load{base: l.base, key: l.key, batch: 100, connections: 4, people: b.people / 10, rate: rate}
+	if rate == 0 {
+		writers.connections = 0
+	}
 	var wg sync.WaitGroup
 	var written result
 	var writeErr error
 	wg.Go(func() { written, writeErr = writers.run(ctx) })
-	const askers = 4
 	parts := make([]result, askers)
 	errs := make([]error, askers)
 	for i := range askers {
@@ -47,7 +63,7 @@ func (b *bench) wait(ctx context.Context) error {
 		all.latency = append(all.latency, p.latency...)
 	}
 	slices.Sort(all.latency)
-	row("reads that saw their own write", "%d of %d; from asking to the answer p50 %v p99 %v p99.9 %v", all.accepted-all.refused, all.accepted,
+	row(fmt.Sprintf("%d connections, beside %.0f events/s", askers, rate), "%d of %d saw their own write; from asking to the answer p50 %v p99 %v p99.9 %v", all.accepted-all.refused, all.accepted,
 		ms(all.percentile(.5)), ms(all.percentile(.99)), ms(all.percentile(.999)))
 	row("events accepted meanwhile", "%8.0f a second", written.perSecond())
 	return nil
