@@ -33,7 +33,61 @@ const (
 // not a string is passed over, and so is a second mention. The traits of a
 // group call describe the group: they are not looked into.
 func StandardIdentifiers(e *Event) []Identifier {
-	s := make(sighted, 0, 4)
+	s := sighted{ids: make([]Identifier, 0, 4)}
+	s.look(e)
+	if len(s.ids) == 0 {
+		return nil
+	}
+	return s.ids
+}
+
+// Passed is why StandardIdentifiers passes over what could be an identifier.
+type Passed byte
+
+// The reasons.
+const (
+	PassedLong  Passed = 1 // a value of more than MaxIdentifierBytes
+	PassedEntry Passed = 2 // an entry of context.externalIds that does not count, or externalIds that is no list
+	PassedMany  Passed = 3 // more than MaxIdentifiers
+)
+
+// PassedOver calls fn with what StandardIdentifiers passes over in an event,
+// MaxIdentifiers of them at most; of an entry that does not count, with what is
+// there of collection, type and value. What is empty, or no string, in a place
+// that is meant for other things too is none. Of an event that has nothing of
+// the kind, it hardly reads more than the quotes.
+func PassedOver(e *Event, fn func(Identifier, Passed)) {
+	if !strings.Contains(e.Context, `"externalIds"`) && !hasLong(e.Context) && !hasLong(e.Traits) &&
+		max(len(e.UserID), len(e.AnonymousID), len(e.GroupID)) <= MaxIdentifierBytes {
+		return
+	}
+	told := 0
+	s := sighted{over: func(id Identifier, why Passed) {
+		if told++; told <= MaxIdentifiers {
+			fn(id, why)
+		}
+	}}
+	s.look(e)
+}
+
+// hasLong reports whether JSON may have a string of more than
+// MaxIdentifierBytes.
+func hasLong(text string) bool {
+	start := 0
+	for i := 0; len(text)-start > MaxIdentifierBytes; {
+		n := strings.IndexByte(text[i:], '"')
+		if n < 0 || i+n-start > MaxIdentifierBytes {
+			return true
+		}
+		if i += n; i == 0 || text[i-1] != '\\' {
+			start = i + 1
+		}
+		i++
+	}
+	return false
+}
+
+func (s *sighted) look(e *Event) {
 	s.add(Users, "user_id", e.UserID)
 	s.add(Users, "anonymous_id", e.AnonymousID)
 
@@ -76,25 +130,35 @@ func StandardIdentifiers(e *Event) []Identifier {
 	if external.IsArray() {
 		external.ForEach(func(_, v gjson.Result) bool {
 			s.addExternal(v.Raw)
-			return len(s) < MaxIdentifiers
+			return s.over != nil || len(s.ids) < MaxIdentifiers
 		})
+	} else if external.Exists() && external.Type != gjson.Null {
+		s.pass(Identifier{}, PassedEntry)
 	}
-	if len(s) == 0 {
-		return nil
-	}
-	return s
 }
 
 // sighted are the identifiers found so far.
-type sighted []Identifier
+type sighted struct {
+	ids  []Identifier
+	over func(Identifier, Passed) // is told what is passed over; may be nil
+}
+
+func (s *sighted) pass(id Identifier, why Passed) {
+	if s.over != nil {
+		s.over(id, why)
+	}
+}
 
 func (s *sighted) add(collection, kind, value string) {
-	if value == "" || len(value) > MaxIdentifierBytes || len(*s) == MaxIdentifiers {
-		return
-	}
 	id := Identifier{Collection: collection, Type: kind, Value: value}
-	if !slices.Contains(*s, id) {
-		*s = append(*s, id)
+	switch {
+	case value == "" || slices.Contains(s.ids, id):
+	case len(value) > MaxIdentifierBytes:
+		s.pass(id, PassedLong)
+	case len(s.ids) == MaxIdentifiers:
+		s.pass(id, PassedMany)
+	default:
+		s.ids = append(s.ids, id)
 	}
 }
 
@@ -115,12 +179,13 @@ func (s *sighted) addDevice(device gjson.Result) {
 }
 
 func (s *sighted) addExternal(entry string) {
-	collection, kind := member(entry, "collection"), member(entry, "type")
+	collection, kind, value := member(entry, "collection"), member(entry, "type"), member(entry, "id")
 	known := collection == Users || collection == Accounts
-	if !known || kind == "" || len(kind) > maxIdentifierTypeLen || kind != strings.ToLower(kind) || member(entry, "encoding") != "none" {
+	if !known || kind == "" || len(kind) > maxIdentifierTypeLen || kind != strings.ToLower(kind) || member(entry, "encoding") != "none" || value == "" {
+		s.pass(Identifier{Collection: collection, Type: kind, Value: value}, PassedEntry)
 		return
 	}
-	s.add(collection, kind, member(entry, "id"))
+	s.add(collection, kind, value)
 }
 
 // member returns the string under a name of a raw JSON object, and nothing

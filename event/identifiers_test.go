@@ -92,3 +92,35 @@ func BenchmarkStandardIdentifiers(b *testing.B) {
 		}
 	}
 }
+
+// TestPassedOver: what could be an identifier and is none is told.
+func TestPassedOver(t *testing.T) {
+	long := strings.Repeat("x", MaxIdentifierBytes+1)
+	var many []string
+	for i := range MaxIdentifiers + 2 {
+		many = append(many, fmt.Sprintf(`{"id":"%d","type":"t","collection":"users","encoding":"none"}`, i))
+	}
+	for body, want := range map[string]string{
+		`{"userId":"u","context":{"externalIds":[{"id":"1","type":"t","collection":"users","encoding":"none"}]}}`: "",
+		`{"userId":"` + long + `"}`:                                                                    "user_id 1",
+		`{"context":{"device":{"type":"ios","id":"` + long + `"}}}`:                                    "ios.id 1",
+		`{"traits":{"email":"` + strings.Repeat(`\"`, 501) + `"}}`:                                     "email 1",
+		`{"traits":{"email":"` + strings.Repeat(`\u0041`, 400) + `"}}`:                                 "",
+		`{"userId":"u","traits":{"bio":"` + long + `"}}`:                                               "",
+		`{"context":{"externalIds":[{"id":"1","type":"T","collection":"users","encoding":"none"},7]}}`: "T 2, 2",
+		`{"context":{"externalIds":"t"}}`:                                                              " 2",
+		`{"context":{"externalIds":null}}`:                                                             "",
+		`{"userId":"u","context":{"externalIds":[` + strings.Join(many, ",") + `]}}`:                   "t 3, t 3, t 3",
+		`{"context":{"externalIds":[` + strings.Repeat("0,", 200) + `0]}}`:                             strings.Repeat(" 2,", 49) + " 2",
+	} {
+		e, err := ParseTrusted([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		PassedOver(e, func(id Identifier, why Passed) { got = append(got, fmt.Sprint(id.Type, " ", why)) })
+		if strings.ReplaceAll(strings.Join(got, ","), " ", "") != strings.ReplaceAll(want, " ", "") {
+			t.Errorf("%.80s: %q, want %q", body, got, want)
+		}
+	}
+}

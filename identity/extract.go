@@ -30,6 +30,11 @@ const (
 	NotAMAC      = "Identifier value is no MAC address of a device"
 	NoNetwork    = "Randomised MAC address without its network"
 	TooManyTypes = "Identifier type is new and the space has registered 300 already"
+	// NotWhole is why an entry of context.externalIds is not used, and
+	// TooManyOnEvent why an identifier beyond the fifty of an event is not.
+	// Their values are not kept.
+	NotWhole       = "Entry of externalIds without id, lower-case type, collection or encoding none"
+	TooManyOnEvent = "More than 50 identifiers on event"
 	// Separated is why an identifier is not used that a command keeps apart
 	// from one of a higher rank.
 	Separated = "Separated by command"
@@ -90,14 +95,7 @@ func find(rs *rules, r *pipeline.Record) found {
 	for _, l := range rs.lookups {
 		l.in(r.Event, f.add)
 	}
-	for _, id := range [...]event.Identifier{
-		{Collection: event.Users, Type: "user_id", Value: r.Event.UserID}, {Collection: event.Users, Type: "anonymous_id", Value: r.Event.AnonymousID},
-		{Collection: event.Accounts, Type: "group_id", Value: r.Event.GroupID},
-	} {
-		if len(id.Value) > event.MaxIdentifierBytes {
-			f.add(id) // so that it is told; StandardIdentifiers passes over it
-		}
-	}
+	event.PassedOver(r.Event, f.passedOver)
 	return f
 }
 
@@ -129,6 +127,26 @@ func (f *found) add(id event.Identifier) {
 	if refusal := (Refusal{Identifier: id, Violation: violation}); !slices.Contains(f.refused, refusal) {
 		f.refused = append(f.refused, refusal)
 	}
+}
+
+// passedOver notes what is in a standard place and is no identifier.
+func (f *found) passedOver(id event.Identifier, why event.Passed) {
+	refusal := Refusal{Violation: TooManyOnEvent}
+	switch why {
+	case event.PassedLong:
+		f.add(id)
+		return
+	case event.PassedEntry:
+		refusal.Violation = NotWhole
+	}
+	refusal.Collection, refusal.Type = event.Users, id.Type
+	if id.Collection == event.Accounts {
+		refusal.Collection = event.Accounts
+	}
+	if len(id.Type) > MaxTypeBytes {
+		refusal.Type = strings.ToValidUTF8(id.Type[:MaxTypeBytes], "")
+	}
+	f.refused = append(f.refused, refusal)
 }
 
 // addNormal adds an identifier of a type whose values are normalised.

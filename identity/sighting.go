@@ -112,7 +112,8 @@ func (p *pass) sight(r *pipeline.Record, res *Resolution) {
 	for i := range res.Refused {
 		f := &res.Refused[i]
 		switch {
-		case f.Violation == ValueTooLong, f.Violation == TooManyTypes, f.Violation == ValueBlocked && !f.Against.ByCommand:
+		case f.Violation == ValueTooLong, f.Violation == TooManyTypes, f.Violation == NotWhole, f.Violation == TooManyOnEvent,
+			f.Violation == ValueBlocked && !f.Against.ByCommand:
 			continue
 		}
 		s := sighting{id: f.Identifier, profile: res.Profile}

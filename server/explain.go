@@ -19,7 +19,7 @@ func (s *Server) openInsights() {
 	}
 	s.insights = inspect.NewInsights(inspect.InsightsConfig{
 		DB: s.db, Resolved: s.resolved, Spaces: s.spaceNumbers, Clock: s.clock, Pace: clock.System{}, Retention: s.cfg.InsightsRetention,
-		Untyped: []string{identity.TooManyTypes, identity.ValueTooLong}, Logger: s.cfg.Logger,
+		Untyped: []string{identity.TooManyTypes, identity.ValueTooLong, identity.NotWhole, identity.TooManyOnEvent}, Logger: s.cfg.Logger,
 	})
 }
 

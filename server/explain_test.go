@@ -102,6 +102,27 @@ func TestNothingIsSilent(t *testing.T) {
 	expect(1, "violation "+identity.ValueTooLong)
 	track(map[string]any{"userId": "u1", "properties": map[string]any{"phone": "not at all"}})
 	expect(1, "violation "+identity.NotAPhone)
+	entry := func(id, kind, collection, encoding string) map[string]any {
+		return map[string]any{"id": id, "type": kind, "collection": collection, "encoding": encoding}
+	}
+	track(map[string]any{"userId": "u1", "context": map[string]any{"externalIds": []any{
+		entry("", "card", "users", "none"), entry("7", "Card", "users", "none"), entry("7", "card", "pets", "none"), entry("7", "card", "users", "hex"), "card",
+	}}})
+	expect(5, "violation "+identity.NotWhole)
+	track(map[string]any{"userId": "u1", "context": map[string]any{"externalIds": map[string]any{"card": "7"}}})
+	expect(1, "violation "+identity.NotWhole)
+	track(map[string]any{"userId": "u1", "context": map[string]any{"externalIds": []any{entry(strings.Repeat("7", 501), "card", "users", "none")}}})
+	expect(1, "violation "+identity.ValueTooLong)
+	track(map[string]any{"userId": "u1", "context": map[string]any{"traits": map[string]any{"email": strings.Repeat("\"", 501)}}})
+	expect(1, "violation "+identity.ValueTooLong)
+	var many []any
+	for i := range 52 { // and the user id
+		many = append(many, entry(fmt.Sprint("card", i), "card", "users", "none"))
+	}
+	track(map[string]any{"userId": "u1", "context": map[string]any{"externalIds": many}})
+	expect(3, "violation "+identity.TooManyOnEvent)
+	expect(5, "mapping")
+	expect(44, "violation "+identity.LimitExceeded)
 	traits := map[string]any{strings.Repeat("n", 501): 1}
 	for i := range 303 {
 		traits[fmt.Sprint("t", i)] = i
