@@ -42,6 +42,9 @@ type Epoch struct {
 	Note     string `json:"note,omitempty"`
 	Hold     bool   `json:"hold,omitempty"` // wait for somebody to look before the swap
 
+	// Anew says that what there is of it is to be removed before it goes on; see
+	// Renew.
+	Anew bool `json:"anew,omitempty"`
 	// Ready is when it had caught up and stood waiting for the swap.
 	Ready time.Time `json:"ready,omitzero"`
 	// Swapped is when it became the live one, and Pause for how long the loop

@@ -47,6 +47,9 @@ func (m *Manager) rebuild(ctx context.Context, h *job.Handle) error {
 func (m *Manager) replay(ctx context.Context, h *job.Handle, at place, e *Epoch) error {
 	seen := m.enter(at)
 	defer m.leave(at)
+	if err := m.begin(ctx, at); err != nil {
+		return err
+	}
 	if err := m.cfg.House.Prepare(ctx, at.space, e); err != nil {
 		return err
 	}
@@ -82,7 +85,9 @@ func (m *Manager) replay(ctx context.Context, h *job.Handle, at place, e *Epoch)
 		}
 		if ready {
 			if e.Hold {
-				return m.hold(ctx, h, at, end)
+				if e.Hold, err = m.holds(ctx, at); err != nil || e.Hold {
+					return m.hold(ctx, h, at, end(err))
+				}
 			}
 			if err := m.precede(ctx, at); err != nil {
 				return end(err)
@@ -127,19 +132,33 @@ func (m *Manager) precede(ctx context.Context, at place) error {
 	})
 }
 
-// hold pauses the job of an epoch that has caught up.
-func (m *Manager) hold(ctx context.Context, h *job.Handle, at place, end func(error) error) error {
-	waits := false
-	err := m.change(ctx, at.space, at.epoch, func(e *Epoch) error {
+// holds notes that an epoch has caught up, and reports whether it still is to
+// wait for somebody's word.
+func (m *Manager) holds(ctx context.Context, at place) (waits bool, err error) {
+	err = m.change(ctx, at.space, at.epoch, func(e *Epoch) error {
 		if waits = e.Hold; waits {
 			e.Ready = m.cfg.Clock.Now()
 		}
 		return nil
 	})
-	if err := end(err); err != nil || !waits {
+	return waits, err
+}
+
+// hold pauses the job of an epoch that has caught up, unless the replay ended
+// with an error.
+func (m *Manager) hold(ctx context.Context, h *job.Handle, at place, ended error) error {
+	if ended != nil {
+		return ended
+	}
+	if err := m.cfg.Jobs().Pause(ctx, h.ID()); err != nil {
 		return err
 	}
-	return m.cfg.Jobs().Pause(ctx, h.ID())
+	ctx = context.WithoutCancel(ctx) // which the pause has ended
+	e, err := m.epoch(ctx, at.space, at.epoch)
+	if err != nil || e.Hold {
+		return err
+	}
+	return m.cfg.Jobs().Resume(ctx, h.ID()) // the word came just before
 }
 
 // settle does what is to be done once an epoch is live. It may run again.

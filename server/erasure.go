@@ -159,13 +159,48 @@ func (f forgetful) Sweep(ctx context.Context, space uint32, mask *archive.Mask, 
 	return inspect.Forget(ctx, f.s.db, mask.Identifiers(), mask.Set().Stands)
 }
 
-// Revise has profiles worked out again whose events were redacted.
+// Revise has profiles worked out again whose events were redacted. States that
+// are not live, which hold the same, are given up or begin again.
 func (f forgetful) Revise(ctx context.Context, space uint32, command commitlog.Offset, profiles []event.ProfileID) (left string, err error) {
 	sp := f.s.space(space)
 	if sp == nil {
 		return "", fault.New(fault.Unavailable, "space %d is not open", space)
 	}
-	epoch := sp.epoch()
+	for {
+		epoch := sp.epoch()
+		if err := f.renew(ctx, space, epoch); err != nil {
+			return "", err
+		}
+		if left, err = f.revise(ctx, space, epoch, command, profiles); err != nil || sp.epoch() == epoch {
+			return left, err
+		}
+		// A rebuild has swapped meanwhile: what was live is a former state now.
+	}
+}
+
+// renew has nothing left of the epochs that are not live.
+func (f forgetful) renew(ctx context.Context, space, live uint32) error {
+	var epochs []uint32
+	err := f.s.db.View(ctx, func(r kv.Reader) (err error) {
+		epochs, err = archive.Epochs(r, space)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, epoch := range epochs {
+		if epoch == live {
+			continue
+		}
+		if err := f.s.rebuilds.Renew(ctx, space, epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// revise has the profiles worked out again in the live epoch.
+func (f forgetful) revise(ctx context.Context, space, epoch uint32, command commitlog.Offset, profiles []event.ProfileID) (left string, err error) {
 	due := false
 	err = f.s.db.Update(ctx, pipeline.Fence(space, epoch), kv.Durable, func(tx kv.Tx) error {
 		e, err := archive.ErasureAt(tx, space, command)
