@@ -21,6 +21,11 @@ type Rewriting struct {
 	Fence  kv.Fence // of the live loop
 	Epochs []uint32 // all there are
 	Veil   *Veil    // what is to go
+	// Note writes down whose events a step is about to redact, and which of
+	// those it erases intake had blocked. A step that is cut off finds them no
+	// more when it is done again, so it is called before anything changes; it
+	// may be called again with the same. nil: nothing is written down.
+	Note func(ctx context.Context, others map[event.ProfileID]bool, blocked []Blocked) error
 }
 
 // Rewritten is what a step of a rewriting has done.
@@ -208,15 +213,29 @@ func (a *Archive) amend(ctx context.Context, w Rewriting, list []*rewritten, don
 	if !touched {
 		return nil
 	}
-	return a.db.Update(ctx, w.Fence, kv.Durable, func(tx kv.Tx) error {
+	err = a.db.View(ctx, func(r kv.Reader) error {
 		clear(done.Others)
+		for _, epoch := range w.Epochs {
+			if err := othersOf(r, w.Space, epoch, list, done.Others); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && w.Note != nil && len(done.Others)+len(done.Blocked) > 0 {
+		err = w.Note(ctx, done.Others, done.Blocked)
+	}
+	if err != nil {
+		return err
+	}
+	return a.db.Update(ctx, w.Fence, kv.Durable, func(tx kv.Tx) error {
 		for _, run := range runs {
 			if err := tx.Set(runKey(verdictStem(w.Space), run.first), run.encode()); err != nil {
 				return err
 			}
 		}
 		for _, epoch := range w.Epochs {
-			if err := amendHistory(tx, w.Space, epoch, list, done.Others); err != nil {
+			if err := amendHistory(tx, w.Space, epoch, list); err != nil {
 				return err
 			}
 		}
@@ -286,16 +305,36 @@ func (r *verdictRun) amend(list []*rewritten, done *Rewritten) (changed bool) {
 	return changed
 }
 
-// amendHistory takes erased records out of the histories of an epoch, and notes
-// whose the redacted ones are.
-func amendHistory(tx kv.Tx, space, epoch uint32, list []*rewritten, others map[event.ProfileID]bool) error {
-	reader := runReader{reader: tx, space: space, epoch: epoch}
-	for _, r := range list {
-		for i, touched := range r.touched {
-			if !touched || r.before[i].Kind != event.KindEvent {
+// othersOf notes whose the redacted records are in an epoch.
+func othersOf(r kv.Reader, space, epoch uint32, list []*rewritten, others map[event.ProfileID]bool) error {
+	return eachTouched(r, space, epoch, list, func(w *rewritten, i int, p event.ProfileID) error {
+		if w.heads[i].Kind != event.KindErased {
+			others[p] = true
+		}
+		return nil
+	})
+}
+
+// amendHistory takes erased records out of the histories of an epoch.
+func amendHistory(tx kv.Tx, space, epoch uint32, list []*rewritten) error {
+	return eachTouched(tx, space, epoch, list, func(w *rewritten, i int, p event.ProfileID) error {
+		if w.heads[i].Kind != event.KindErased {
+			return nil
+		}
+		at := w.first + commitlog.Offset(i)
+		return tx.Delete(historyStem(space, epoch, p).Int64(w.before[i].Time).Uint64(uint64(at)))
+	})
+}
+
+// eachTouched calls fn with the events that are others now and whose they are.
+func eachTouched(r kv.Reader, space, epoch uint32, list []*rewritten, fn func(w *rewritten, i int, p event.ProfileID) error) error {
+	reader := runReader{reader: r, space: space, epoch: epoch}
+	for _, w := range list {
+		for i, touched := range w.touched {
+			if !touched || w.before[i].Kind != event.KindEvent {
 				continue
 			}
-			at := r.first + commitlog.Offset(i)
+			at := w.first + commitlog.Offset(i)
 			run, err := reader.profiles(at)
 			if err != nil {
 				return err
@@ -305,14 +344,11 @@ func amendHistory(tx kv.Tx, space, epoch uint32, list []*rewritten, others map[e
 			}
 			whose := run.of(at)
 			for _, p := range []event.ProfileID{whose.Profile, whose.Account} {
-				switch {
-				case p.IsZero():
-				case r.heads[i].Kind != event.KindErased:
-					others[p] = true
-				default:
-					if err := tx.Delete(historyStem(space, epoch, p).Int64(r.before[i].Time).Uint64(uint64(at))); err != nil {
-						return err
-					}
+				if p.IsZero() {
+					continue
+				}
+				if err := fn(w, i, p); err != nil {
+					return err
 				}
 			}
 		}

@@ -174,6 +174,20 @@ func (w *run) events(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		r.Note = func(ctx context.Context, redacted map[event.ProfileID]bool, blocked []archive.Blocked) error {
+			for p := range redacted {
+				if len(others) < maxOthers {
+					others[p.String()] = true
+				}
+			}
+			for _, x := range blocked {
+				if !slices.Contains(w.at.Blocked, x) {
+					w.at.Blocked = append(w.at.Blocked, x)
+				}
+			}
+			w.at.Others = slices.Sorted(maps.Keys(others))
+			return w.save(ctx)
+		}
 		done, err := w.cfg.Archive.Rewrite(ctx, r, w.at.Next, stepBytes)
 		if err != nil {
 			return err
@@ -182,17 +196,10 @@ func (w *run) events(ctx context.Context) error {
 			w.cfg.Archive.Forgotten(w.space)
 		}
 		w.at.Erased, w.at.Redacted, w.at.Blocks = w.at.Erased+done.Erased, w.at.Redacted+done.Redacted, w.at.Blocks+done.Blocks
-		w.at.Blocked = append(w.at.Blocked, done.Blocked...)
-		for p := range done.Others {
-			if len(others) < maxOthers {
-				others[p.String()] = true
-			}
-		}
 		if done.Next == w.at.Next {
 			return nil
 		}
 		w.at.Next = done.Next
-		w.at.Others = slices.Sorted(maps.Keys(others))
 		if err := w.save(ctx); err != nil {
 			return err
 		}

@@ -5,12 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"kith/client"
 	"kith/event"
+	"kith/fault"
 	"kith/kv"
+	"kith/kv/memkv"
 	"kith/rebuild"
 )
 
@@ -140,4 +145,98 @@ func TestErasureOfOthersInAllEpochs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The process dies at some commit of an erasure while a rebuild is held. The
+// next one completes the erasure, and the rebuild begins again.
+func TestErasureOfOthersCrashes(t *testing.T) {
+	const address = "jo.forgotten@example.com"
+	died := 0
+	for at := int64(1); at <= 26; at++ {
+		var left atomic.Int64 // commits until the process is dead; zero and below: it is not to die
+		left.Store(-1 << 40)
+		var dead atomic.Bool
+		db := memkv.NewWith(memkv.Options{Fault: func(op string) error {
+			if (op == memkv.OpCommit || op == memkv.OpDeleteRange) && left.Add(-1) == 0 {
+				dead.Store(true)
+			}
+			if dead.Load() {
+				return fault.New(fault.Unavailable, "the process is dead")
+			}
+			return nil
+		}})
+		n := openDying(t, 3, db)
+		n.apply(1, 2, 30, true)
+		for _, body := range []map[string]any{
+			{"userId": "jo", "traits": map[string]any{"email": address}},
+			{"userId": "partner", "traits": map[string]any{"plus_one": address}},
+		} {
+			if err := n.c.Send(t.Context(), "line-write-key", "identify", body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		advance(t, n.c, "0s")
+		s, err := n.s.rebuilds.Start(t.Context(), 1, rebuild.Request{Hold: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.becomes(s.Number, rebuild.Waiting)
+		done, err := n.s.Order(t.Context(), 1, &event.Command{Erase: &event.Erase{Identifiers: []event.ExternalID{{Type: "email", ID: address}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.s.Passed(t.Context(), 1, done.Offset); err != nil {
+			t.Fatal(err)
+		}
+		left.Store(at)
+		n.s.erasures.Now(1)
+		wait, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		for !dead.Load() && wait.Err() == nil {
+			if x, err := n.s.erasures.Get(wait, 1, done.Offset); err == nil && x.Done() {
+				break // it took fewer commits
+			}
+			rest(wait, time.Millisecond)
+		}
+		if dead.Load() {
+			died++
+		}
+		dead.Store(true)
+		left.Store(-1 << 40)
+		n.die()
+		dead.Store(false)
+
+		next := &inn{t: t, sink: n.sink, vars: n.vars, dice: n.dice, fixed: true}
+		cfg := innConfig(db.Crash(rand.IntN(db.AtRisk() + 1)))
+		cfg.TestClock = n.s.clock.Now()
+		var base string
+		next.s, base, _ = running(t, cfg)
+		if next.c, err = client.New(base, "test-token", nil); err != nil {
+			t.Fatal(err)
+		}
+		next.s.erasures.Now(1)
+		if _, err := next.s.erasures.Wait(wait, 1, done.Offset); err != nil {
+			t.Fatalf("died at commit %d: %v", at, err)
+		}
+		if found := next.holds(address); len(found) > 0 {
+			t.Errorf("died at commit %d: found in %v", at, found)
+		}
+		r, err := next.s.rebuilds.Get(wait, 1, s.Number)
+		if err != nil || r.State == rebuild.Failed || r.State == rebuild.Dropped {
+			t.Fatalf("died at commit %d: the rebuild is %+v, %v", at, r, err)
+		}
+		// One that was stopped just before it began again stands until somebody
+		// lets it go on.
+		if err := next.s.rebuilds.Swap(wait, 1, s.Number); err != nil {
+			t.Fatalf("died at commit %d: %v", at, err)
+		}
+		next.becomes(s.Number, rebuild.Live)
+		if found := next.holds(address); len(found) > 0 {
+			t.Errorf("died at commit %d, after the swap: found in %v", at, found)
+		}
+		cancel()
+	}
+	if died < 8 {
+		t.Errorf("the process died in %d cases only: the test proves too little", died)
+	}
+	t.Logf("the process died in %d cases", died)
 }
