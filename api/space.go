@@ -87,8 +87,9 @@ type spaceBody struct {
 	Name        string                     `json:"name"`
 	Identifiers []workspace.IdentifierRule `json:"identifiers" doc:"Kith's own: the identity rules; empty means the default ones"`
 	// Those in force, the default ones too.
-	SearchTraits []string `json:"searchTraits" doc:"Kith's own: the traits that profiles can be searched by"`
-	CreatedAt    string   `json:"createdAt"`
+	SearchTraits  []string                `json:"searchTraits" doc:"Kith's own: the traits that profiles can be searched by"`
+	IdentityGuard workspace.IdentityGuard `json:"identityGuard,omitzero" doc:"Kith's own: from which size on a profile is reported"`
+	CreatedAt     string                  `json:"createdAt"`
 }
 
 func showSpace(s *workspace.Space) spaceBody {
@@ -96,7 +97,7 @@ func showSpace(s *workspace.Space) spaceBody {
 	if rules == nil {
 		rules = []workspace.IdentifierRule{}
 	}
-	return spaceBody{ID: s.ID, Slug: s.Slug, Name: s.Name, Identifiers: rules, SearchTraits: s.SearchedTraits(), CreatedAt: when(s.CreatedAt)}
+	return spaceBody{ID: s.ID, Slug: s.Slug, Name: s.Name, Identifiers: rules, SearchTraits: s.SearchedTraits(), IdentityGuard: s.IdentityGuard, CreatedAt: when(s.CreatedAt)}
 }
 
 type spaceAnswer struct {
@@ -146,9 +147,10 @@ func (a *API) createSpace(ctx context.Context, in *createSpaceInput) (spaceAnswe
 type updateSpaceInput struct {
 	SpacePath
 	Body struct {
-		Name         *string                     `json:"name,omitempty"`
-		Identifiers  *[]workspace.IdentifierRule `json:"identifiers,omitempty" doc:"All rules; events that come later are held to them"`
-		SearchTraits *[]string                   `json:"searchTraits,omitempty" doc:"All traits that profiles can be searched by; a new one takes effect when those there are have been gone through"`
+		Name          *string                     `json:"name,omitempty"`
+		Identifiers   *[]workspace.IdentifierRule `json:"identifiers,omitempty" doc:"All rules; events that come later are held to them"`
+		IdentityGuard *workspace.IdentityGuard    `json:"identityGuard,omitempty" doc:"From which numbers of identifiers and merges on a profile is reported; 1,000 and 100 when zero"`
+		SearchTraits  *[]string                   `json:"searchTraits,omitempty" doc:"All traits that profiles can be searched by; a new one takes effect when those there are have been gone through"`
 	}
 }
 
@@ -161,6 +163,7 @@ func (a *API) updateSpace(ctx context.Context, in *updateSpaceInput) (spaceAnswe
 		change := d.Space(sp.ID)
 		set(&change.Name, in.Body.Name)
 		set(&change.Identifiers, in.Body.Identifiers)
+		set(&change.IdentityGuard, in.Body.IdentityGuard)
 		set(&change.SearchTraits, in.Body.SearchTraits)
 		return nil
 	})
