@@ -178,6 +178,21 @@ func TestOthersAreFreed(t *testing.T) {
 	}
 }
 
+// TestFreedByWhatWasTakenAway: somebody who met an identifier that was refused
+// to them then, and that a command took away since, belongs to the set when the
+// one who had it becomes another.
+func TestFreedByWhatWasTakenAway(t *testing.T) {
+	w := newWorld(t, memkv.New())
+	w.send("track A user_id:u email:e", "track A anonymous_id:a card:c email:e")
+	w.send("track A user_id:v card:c") // u has it
+	w.order(&event.Command{DeleteIdentifier: &event.DeleteIdentifier{Identifier: ext("card:c")}})
+	w.send("track A anonymous_id:b card:c") // it is somebody else's now, who stays as he is
+	w.expectPeople("anonymous_id:a email:e user_id:u", "anonymous_id:b card:c", "user_id:v")
+	w.order(block("email:e"))
+	w.expectPeople("anonymous_id:a user_id:v", "anonymous_id:b card:c", "user_id:u")
+	w.same()
+}
+
 // TestAccounts: accounts are parted as persons are, and memberships follow
 // their events.
 func TestAccounts(t *testing.T) {

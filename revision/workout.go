@@ -405,13 +405,13 @@ func (s *scratch) concerns(v kv.Reader, w *task, j *pipeline.Judged, whose archi
 }
 
 // widen looks whether what has come out concerns others than those in the set:
-// those who met an identifier that somebody else has now, or that stands beside
-// others now. It fails with errAgain when it does.
+// those who met an identifier that somebody else has or had now, or that stands
+// or stood beside others now. It fails with errAgain when it does.
 func (r *Reviser) widen(v kv.Reader, w *task, s *scratch) error {
 	again := false
 	err := s.db.View(s.run, func(n kv.Reader) error {
 		now, before := identity.NewReader(n, w.space, w.epoch), identity.NewReader(v, w.space, w.epoch)
-		same := map[event.ProfileID]bool{} // profiles that have come out as they were
+		same := map[event.ProfileID]bool{} // profiles that have come out as they were, and others
 		for id := range s.basis.set.ids {
 			if s.basis.set.apart[id] || w.met[id] {
 				continue
@@ -420,25 +420,16 @@ func (r *Reviser) widen(v kv.Reader, w *task, s *scratch) error {
 			if err != nil {
 				return err
 			}
-			b, err := now.Lookup(id.Collection, id.Type, id.Value)
-			if err != nil {
-				return err
-			}
 			if !a.IsZero() && !s.basis.set.members[a] {
 				w.met[id], again = true, true // it was owned by others all along
 				continue
 			}
-			if a == b {
-				unchanged, known := same[a]
-				if !known && !a.IsZero() {
-					if unchanged, err = alike(before, now, a); err != nil {
-						return err
-					}
-					same[a] = unchanged
-				}
-				if unchanged || a.IsZero() {
-					continue
-				}
+			stands, err := stood(before, now, id, same)
+			if err != nil {
+				return err
+			}
+			if stands {
+				continue
 			}
 			others, err := s.basis.set.lacks(before, id)
 			if err != nil {
@@ -454,6 +445,55 @@ func (r *Reviser) widen(v kv.Reader, w *task, s *scratch) error {
 		return errAgain
 	}
 	return err
+}
+
+// stood reports whether an identifier has all along been whose it was, also of
+// those whom a command took it away from, and these are as they were. same
+// keeps what is found of profiles.
+func stood(before, now identity.Reader, id event.Identifier, same map[event.ProfileID]bool) (bool, error) {
+	was, err := owners(before, id)
+	if err != nil {
+		return false, err
+	}
+	is, err := owners(now, id)
+	if err != nil || !slices.Equal(was, is) {
+		return false, err
+	}
+	for _, p := range was {
+		unchanged, known := same[p]
+		if !known {
+			if unchanged, err = alike(before, now, p); err != nil {
+				return false, err
+			}
+			same[p] = unchanged
+		}
+		if !unchanged {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// owners returns whose an identifier is, if it is somebody's, behind those whom
+// a command took it away from, and what became of these.
+func owners(graph identity.Reader, id event.Identifier) ([]event.ProfileID, error) {
+	had, err := graph.Had(id)
+	if err != nil {
+		return nil, err
+	}
+	var list []event.ProfileID
+	for _, p := range had {
+		root, err := graph.Resolve(p)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p, root)
+	}
+	owner, err := graph.Lookup(id.Collection, id.Type, id.Value)
+	if err == nil && !owner.IsZero() {
+		list = append(list, owner)
+	}
+	return list, err
 }
 
 // alike reports whether a profile stands in two graphs alike.
