@@ -52,7 +52,7 @@ func TestMergeAndUnmerge(t *testing.T) {
 	if w.of("user_id:u") != u || w.of("email:jo@example.com") != jo {
 		t.Error("the parts have other ids than before the merge")
 	}
-	w.expectTold("identify buyers=false revision/6", "identify buyers=false u revision/6")
+	w.expectTold("identify buyers=false revision/0/6", "identify buyers=false u revision/0/6")
 	state := w.revised(at)
 	if want := (revision.State{Phase: revision.Done, Events: 5, Before: 1, After: 2, Changed: 2, Announced: 2}); state != want {
 		t.Errorf("the state is %+v, want %+v", state, want)
@@ -122,8 +122,8 @@ func TestBlockedFamily(t *testing.T) {
 		t.Errorf("the state is %+v", s)
 	}
 	told := w.told() // all but u07 have left, and nobody has the address
-	if len(told) != family || slices.Contains(told, "identify buyers=false u07 revision/34") ||
-		!slices.Contains(told, "identify buyers=false revision/34") {
+	if len(told) != family || slices.Contains(told, "identify buyers=false u07 revision/0/34") ||
+		!slices.Contains(told, "identify buyers=false revision/0/34") {
 		t.Errorf("was told %q", told)
 	}
 	if removed := w.row.Changes(pipeline.IdentifierRemoved); len(removed) != 1 || removed[0].Change.Subject != "email:all@example.com" {

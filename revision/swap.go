@@ -463,7 +463,7 @@ func reconcileSome(b *pipeline.Batch, step func(*pipeline.Record) error, command
 	if err != nil || left == nil {
 		return err
 	}
-	run := fmt.Sprintf("revision/%d", command)
+	run := fmt.Sprintf("revision/%d/%d", b.Epoch, command) // another epoch's is another run
 	now := left.Profiles[:min(n, len(left.Profiles))]
 	left.Profiles = left.Profiles[len(now):]
 	for _, p := range now {

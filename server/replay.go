@@ -171,21 +171,23 @@ func (r *replay) Ready(ctx context.Context) (bool, error) {
 // the live loop.
 func (r *replay) busy(ctx context.Context) (busy bool, err error) {
 	err = r.s.db.View(ctx, func(v kv.Reader) error {
-		if busy, err = r.row.computation.Reader().Busy(v, r.sp.number, r.loop.Epoch()); err != nil || busy {
+		if busy, err = r.unsettled(v, r.row, r.loop.Epoch()); err != nil || busy {
 			return err
 		}
-		if busy, err = r.s.row.computation.Reader().Busy(v, r.sp.number, r.sp.epoch()); err != nil || busy {
-			return err
-		}
-		for _, epoch := range []uint32{r.loop.Epoch(), r.sp.epoch()} {
-			n, err := revision.Open(v, r.sp.number, epoch)
-			if busy = busy || n > 0; err != nil {
-				return err
-			}
-		}
-		return nil
+		busy, err = r.unsettled(v, r.s.row, r.sp.epoch())
+		return err
 	})
 	return busy, err
+}
+
+// unsettled reports whether something of an epoch is being computed, or is still
+// to be worked out again.
+func (r *replay) unsettled(v kv.Reader, row *row, epoch uint32) (bool, error) {
+	if busy, err := row.computation.Reader().Busy(v, r.sp.number, epoch); err != nil || busy {
+		return busy, err
+	}
+	n, err := revision.Open(v, r.sp.number, epoch)
+	return n > 0, err
 }
 
 // Swap makes the epoch the live one; see rebuild.Replay. What computes beside
@@ -216,6 +218,15 @@ func (r *replay) Swap(ctx context.Context) (pause time.Duration, behind uint64, 
 	begun := time.Now()
 	next, live := r.Position()
 	loop, err := pipeline.TakeOver(within, old.loop, r.loop, func(tx kv.Tx) error {
+		// On its last steps it may have come to a command or a configuration that
+		// the live epoch is done with: what it has not worked out yet would be
+		// taken back from destinations, and told again.
+		if busy, err := r.unsettled(tx, r.row, r.loop.Epoch()); err != nil || busy {
+			if err == nil {
+				err = fault.New(fault.Unavailable, "the rebuild has something to work out that came just now")
+			}
+			return err
+		}
 		return tx.Set(epochKey(r.sp.number), encodeNumber(uint64(r.loop.Epoch())))
 	})
 	if err != nil {
