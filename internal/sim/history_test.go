@@ -21,6 +21,8 @@ type history struct {
 	outlets  []*outletInfo
 	made     []madeAudience
 	messages int
+	standing []uint64 // commands that may be lifted
+	ruled    bool     // a rebuild has put later rules in force from the start
 
 	mu   sync.Mutex // guards sent, and all of it below
 	sent map[string]*sentEvent
@@ -124,7 +126,7 @@ func (h *history) step() {
 		h.tell("the process has failed")
 		h.mend()
 	}
-	switch n := h.dice.n(40); {
+	switch n := h.dice.n(50); {
 	case n < 12:
 		h.send()
 	case n < 18:
@@ -158,6 +160,12 @@ func (h *history) step() {
 		h.breaks(n, 40)
 	case n < 39:
 		h.resend()
+	case n < 47:
+		if h.seed%2 == 0 { // half of the histories have no commands, so that all that is announced can be compared
+			h.order()
+		}
+	case n < 49:
+		h.rebuild()
 	default:
 		h.check("half way")
 	}

@@ -20,15 +20,18 @@ import (
 	"kith/workspace"
 )
 
-// The one space of the simulation, and its epoch.
-const (
-	space = 1
-	epoch = 1
-)
+// The one space of the simulation.
+const space = 1
 
 // look is what a copy of the store holds, as the rooms read it.
 type look struct {
-	db      *memkv.DB
+	db    *memkv.DB
+	epoch uint32 // the live one
+	// override is the number of a snapshot, and rules those of it, which hold in
+	// the live epoch from the start; zero when it goes by the rules as recorded.
+	override uint64
+	rules    []workspace.IdentifierRule
+
 	archive *archive.Archive
 	engine  computation.Reader
 	now     *workspace.Snapshot
@@ -38,18 +41,34 @@ type look struct {
 	at      []int64        // of each in history: the row's instant
 	began   map[string]int // "audience/version" → the offset of the record that brought it on
 	outputs []pipeline.Output
+	// corrected says that a command or other rules have changed the past: what
+	// was announced of it no longer adds up to what is so.
+	corrected bool
 }
 
 // look reads a copy of the store as it is.
 func (h *history) look() *look {
 	h.t.Helper()
-	l := &look{db: h.disk.Load().Clone(false), began: map[string]int{}}
+	l := &look{db: h.disk.Load().Clone(false), began: map[string]int{}, corrected: h.ruled}
 	l.archive = archive.New(l.db, func(uint32) (commitlog.Log, error) { return l.log(h, 'r', "log/raw/1"), nil })
 	var layout pipeline.Layout
 	who := identity.New(&layout)
 	people := profile.New(&layout, who.Slot())
 	l.engine = computation.New(&layout, who.Slot(), people.Slot()).Reader()
 	ctx := context.Background()
+	h.view(l.db, func(r kv.Reader) error { // docs/keys.md, server: the live epoch
+		f := kv.FieldsOf(must(r.Get(kv.WorkspaceKey('m').Byte('e').Uint32(space))))
+		f.Byte()
+		l.epoch = uint32(f.Uvarint())
+		n, sp, err := identity.NewReader(r, space, l.epoch).Override()
+		if sp != nil {
+			l.override, l.rules = n, sp.Identifiers
+		}
+		if err != nil {
+			return err
+		}
+		return nil
+	})
 	snapshots, err := workspace.Open(ctx, l.db, workspace.Options{Clock: clock.NewManual(h.now), Random: newDice(0, 0)})
 	if err != nil {
 		h.t.Fatal(err)
@@ -72,18 +91,25 @@ func (h *history) look() *look {
 				snap = must(snapshots.At(reader, must(event.ConfigNumber(r.Body))))
 				return nil
 			})
-			l.history = append(l.history, model.Record{Offset: i, Rules: snap.SpaceByNumber(space).Identifiers})
+			rules := snap.SpaceByNumber(space).Identifiers
+			if snap.Number < l.override {
+				rules = l.rules
+			}
+			l.history = append(l.history, model.Record{Offset: i, Rules: rules})
 			for _, a := range snap.Audiences {
 				if _, known := l.began[version(&a)]; !known {
 					l.began[version(&a)] = i
 				}
 			}
+		case event.KindCommand:
+			l.history = append(l.history, model.Record{Offset: i, Command: must(event.ParseCommand(r.Body))})
+			l.corrected = true
 		default:
 			continue
 		}
 		l.at = append(l.at, at)
 	}
-	for _, b := range l.blocks(h, l.log(h, 'o', pipeline.Fence(space, epoch))) {
+	for _, b := range l.blocks(h, l.log(h, 'o', "resolved")) {
 		l.outputs = append(l.outputs, must(pipeline.DecodeOutputs(b.Data))...)
 	}
 	return l
@@ -122,7 +148,7 @@ func (h *history) view(db kv.DB, fn func(kv.Reader) error) {
 // resolvedEnd returns where the resolved log ends.
 func (h *history) resolvedEnd() uint64 {
 	l := &look{db: h.disk.Load().Clone(false)}
-	return uint64(l.log(h, 'o', pipeline.Fence(space, epoch)).End())
+	return uint64(l.log(h, 'o', "resolved").End())
 }
 
 // audience returns an audience as the model reads it.

@@ -72,7 +72,7 @@ func TestSim(t *testing.T) {
 
 // tally counts what happened in histories.
 type tally struct {
-	Acknowledged, Duplicates, People, Merges, Members, Announced, Sequences, Received, Dead, Retried, Faults, Crashes, Restarts, Checked int
+	Acknowledged, Duplicates, People, Merges, Members, Announced, Sequences, Received, Dead, Retried, Faults, Crashes, Restarts, Orders, Splits, Rebuilds, Checked int
 }
 
 func (c *tally) add(o tally) {
@@ -89,6 +89,9 @@ func (c *tally) add(o tally) {
 	c.Faults += o.Faults
 	c.Crashes += o.Crashes
 	c.Restarts += o.Restarts
+	c.Orders += o.Orders
+	c.Splits += o.Splits
+	c.Rebuilds += o.Rebuilds
 	c.Checked += o.Checked
 }
 
@@ -101,6 +104,8 @@ func (c *tally) wild(t *testing.T) {
 		{c.Acknowledged, "events acknowledged"}, {c.Duplicates, "duplicates"}, {c.Merges, "merges"}, {c.Members, "members"},
 		{c.Announced, "announcements"}, {c.Sequences, "sequences of announcements compared"}, {c.Dead, "dead letters"},
 		{c.Retried, "retries"}, {c.Faults, "failures of the store"}, {c.Crashes, "crashes"}, {c.Restarts, "restarts"},
+		{c.Orders, "commands"}, {c.Splits, "profiles split"},
+		{c.Rebuilds, "rebuilds"},
 	} {
 		if x.n < 20 {
 			t.Errorf("the histories were too tame: %d %s", x.n, x.what)
