@@ -256,9 +256,6 @@ func (r *Row) append(block []event.Record) commitlog.Offset {
 	for len(r.Sent) < int(first) { // ticks that the loop has appended
 		r.Sent = append(r.Sent, event.Record{})
 	}
-	for int(first) > len(r.Sent) { // the loop's ticks
-		r.Sent = append(r.Sent, event.Record{})
-	}
 	for _, e := range block {
 		if e.Kind != event.KindEvent {
 			e = event.Record{}
