@@ -52,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	stage := activation.New(who.Slot(), people.Slot(), w.engine.Slot(), syncs.Connected)
 	w.row = rowtest.New(t, db, who, people, w.engine, stage)
 	logger := slog.New(slog.DiscardHandler)
-	w.jobs = job.New(db, clock.System{}, logger, syncs.Kind())
+	w.jobs = job.New(db, clock.System{}, logger, syncs.Kinds()...)
 	builder := computation.NewBuilder(computation.BuilderConfig{
 		DB: db, Loop: w.row.Loop, History: w.row.Archive, Engine: w.engine, Space: rowtest.Space, Epoch: rowtest.Epoch, Logger: logger,
 		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {

@@ -30,7 +30,7 @@ func TestNoWakeIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	syncs := NewSyncs(db, nil, func(uint32) (Loop, error) { return nil, errors.New("no loop") })
-	jobs := job.New(db, clock.System{}, slog.New(slog.DiscardHandler), syncs.Kind())
+	jobs := job.New(db, clock.System{}, slog.New(slog.DiscardHandler), syncs.Kinds()...)
 	for range 200 {
 		syncs.Connected(1)
 	}
@@ -78,13 +78,13 @@ func (n *narrow) Do(_ context.Context, fn pipeline.Work) error {
 
 // TestMoreThanATransactionTakes syncs profiles of which much is to be said.
 func TestMoreThanATransactionTakes(t *testing.T) {
-	people := make([]event.ProfileID, syncChunk)
+	people := make([]event.ProfileID, walkChunk)
 	for i := range people {
 		people[i] = event.ProfileID{byte(i >> 8), byte(i)}
 	}
 	s := &Syncs{}
 	loop := &narrow{most: 60}
-	if err := s.reconcile(t.Context(), loop, "run", people); err != nil {
+	if err := s.compare(t.Context(), loop, params{}, "run", people); err != nil {
 		t.Fatal(err)
 	}
 	if len(loop.seen) != len(people) {
@@ -95,7 +95,7 @@ func TestMoreThanATransactionTakes(t *testing.T) {
 			t.Fatalf("profile %d came out of order", i)
 		}
 	}
-	if err := s.reconcile(t.Context(), &narrow{}, "run", people); !fault.Is(err, fault.Invalid) {
+	if err := s.compare(t.Context(), &narrow{}, params{}, "run", people); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a profile that never fits: %v", err)
 	}
 }
@@ -121,7 +121,7 @@ func TestSyncEndsWhatItBegan(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	db := memkv.New()
 	syncs := NewSyncs(db, store{db}, func(uint32) (Loop, error) { return store{db}, nil })
-	jobs := job.New(db, clock.System{}, slog.New(slog.DiscardHandler), syncs.Kind())
+	jobs := job.New(db, clock.System{}, slog.New(slog.DiscardHandler), syncs.Kinds()...)
 	ended := make(chan error, 1)
 	go func() { ended <- jobs.Run(ctx) }()
 	connection := pair{"aud", "dest"}

@@ -87,3 +87,13 @@ func (t told) encode() kv.Value {
 	}
 	return v
 }
+
+// any reports whether some destination was told of a membership.
+func (t told) any() bool {
+	for _, member := range t {
+		if member {
+			return true
+		}
+	}
+	return false
+}

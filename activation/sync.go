@@ -1,26 +1,25 @@
 package activation
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 
 	"kith/event"
-	"kith/fault"
-	"kith/identity"
 	"kith/job"
 	"kith/kv"
 	"kith/pipeline"
 )
 
-// SyncKind is the name of the job that tells a new connection of its members.
-const SyncKind = "activation.sync"
-
-// syncChunk is how many profiles the loop reconciles in one transaction of a
-// sync.
-const syncChunk = 500
+// The names of the jobs.
+const (
+	// SyncKind is the job that tells a new connection of its members.
+	SyncKind = "activation.sync"
+	// ReconcileKind is the job that compares everything that destinations were
+	// told in a space with its live epoch, and tells them the difference: after
+	// a rebuild.
+	ReconcileKind = "activation.reconcile"
+)
 
 // Sync is the Work of a record that has activation compare everything it knows
 // of the record's profile with what destinations were told. It is a correction
@@ -111,14 +110,6 @@ func (s *Syncs) Run(ctx context.Context, jobs *job.Jobs, spaces ...uint32) error
 	}
 }
 
-// syncParams are the parameters of a sync.
-type syncParams struct {
-	Space       uint32 `json:"space"`
-	Audience    string `json:"audience"`
-	Destination string `json:"destination"`
-	Snapshot    uint64 `json:"snapshot"` // that made the connection
-}
-
 func (s *Syncs) start(ctx context.Context, jobs *job.Jobs, space uint32) error {
 	var all []waiting
 	err := s.db.View(ctx, func(r kv.Reader) (err error) {
@@ -138,7 +129,19 @@ func (s *Syncs) start(ctx context.Context, jobs *job.Jobs, space uint32) error {
 
 func (s *Syncs) begin(ctx context.Context, jobs *job.Jobs, space uint32, w waiting) error {
 	id := fmt.Sprintf("sync/%d/%s/%s/%d", space, w.audience, w.destination, w.snapshot)
-	return jobs.Start(ctx, SyncKind, id, syncParams{space, w.audience, w.destination, w.snapshot})
+	return jobs.Start(ctx, SyncKind, id, params{space, w.audience, w.destination, w.snapshot})
+}
+
+// StartReconcile starts a job of ReconcileKind. The id goes out as
+// computation_run_id.
+func StartReconcile(ctx context.Context, jobs *job.Jobs, space uint32, id string) error {
+	return jobs.Start(ctx, ReconcileKind, id, params{Space: space})
+}
+
+// Kinds returns the kinds of job that walk through the told: first syncs and
+// reconciliations.
+func (s *Syncs) Kinds() []job.Kind {
+	return []job.Kind{{Name: SyncKind, Run: s.run}, {Name: ReconcileKind, Run: s.run}}
 }
 
 // Pending returns how many connections of a space have not had their first sync
@@ -146,161 +149,4 @@ func (s *Syncs) begin(ctx context.Context, jobs *job.Jobs, space uint32, w waiti
 func Pending(r kv.Reader, space uint32) (int, error) {
 	all, err := pending(r, space)
 	return len(all), err
-}
-
-// Kind returns the kind of job that a sync is.
-func (s *Syncs) Kind() job.Kind { return job.Kind{Name: SyncKind, Run: s.run} }
-
-// syncCursor is how far a sync has come: first the members, then those who
-// were told of a membership that has ended while nobody listened. The place in
-// the second half is an identifier, which must not rest in a job: after a
-// restart that half begins again.
-type syncCursor struct {
-	Member event.ProfileID `json:"member"`
-	Second bool            `json:"second,omitempty"`
-	Done   uint64          `json:"done"` // profiles looked at
-
-	told []byte // the last key looked at in the second half; nil at its beginning
-}
-
-func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
-	var params syncParams
-	if err := h.Params(&params); err != nil {
-		return err
-	}
-	var at syncCursor
-	if c := h.Cursor(); c != nil {
-		if err := json.Unmarshal(c, &at); err != nil {
-			return fmt.Errorf("cursor of %s: %w", h.ID(), err)
-		}
-	}
-	for {
-		loop, err := s.loop(params.Space) // another, after a swap
-		if err != nil {
-			return err
-		}
-		people, nobodys, more, err := s.next(ctx, loop.Epoch(), params, &at)
-		if err != nil {
-			return err
-		}
-		if err := s.reconcile(ctx, loop, h.ID(), people); err != nil {
-			return err
-		}
-		if err := s.retractAll(ctx, loop, params.Space, h.ID(), nobodys); err != nil {
-			return err
-		}
-		at.Done += uint64(len(people))
-		cursor, err := json.Marshal(at)
-		if err != nil {
-			return fmt.Errorf("cursor of %s: %w", h.ID(), err)
-		}
-		if err := h.Save(ctx, cursor, at.Done, 0); err != nil {
-			return err
-		}
-		if !more {
-			break
-		}
-	}
-	loop, err := s.loop(params.Space)
-	if err != nil {
-		return err
-	}
-	return loop.Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
-		key := pendingKey(params.Space, pair{params.Audience, params.Destination})
-		value, err := b.Tx.Get(key)
-		if err != nil || value == nil {
-			return err
-		}
-		if made, err := decodePending(value); err != nil || made != params.Snapshot {
-			return err // the connection was broken and made again: another sync's
-		}
-		return b.Tx.Delete(key)
-	})
-}
-
-// next returns the next profiles to look at, and identifiers that are nobody's any
-// more, and moves the cursor behind them.
-func (s *Syncs) next(ctx context.Context, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, nobodys []event.Identifier, more bool, err error) {
-	err = s.db.View(ctx, func(r kv.Reader) error {
-		if !at.Second {
-			if people, err = s.members.Members(r, params.Space, epoch, params.Audience, at.Member, syncChunk); err != nil {
-				return err
-			}
-			if len(people) > 0 {
-				at.Member = people[len(people)-1]
-			}
-			if len(people) < syncChunk {
-				at.Second = true
-			}
-			more = true
-			return nil
-		}
-		people, nobodys, more, err = s.stale(r, epoch, params, at)
-		return err
-	})
-	return people, nobodys, more, err
-}
-
-// stale returns the owners of identifiers under which a membership was
-// announced to this connection, and such identifiers without an owner. Most
-// owners are members still, and nothing comes of looking at them again.
-func (s *Syncs) stale(r kv.Reader, epoch uint32, params syncParams, at *syncCursor) (people []event.ProfileID, nobodys []event.Identifier, more bool, err error) {
-	stem := toldStem(params.Space)
-	graph := identity.NewReader(r, params.Space, epoch)
-	looked := 0
-	from := []byte(stem)
-	if at.told != nil {
-		from = append(bytes.Clone(at.told), 0)
-	}
-	for p, err := range r.Scan(kv.Range{From: from, To: kv.PrefixEnd(stem)}) {
-		if err != nil {
-			return nil, nil, false, err
-		}
-		if looked++; looked > 4*syncChunk || len(people) == syncChunk {
-			return people, nobodys, true, nil
-		}
-		at.told = bytes.Clone(p.Key)
-		known, err := decodeTold(p.Value)
-		if err != nil {
-			return nil, nil, false, err
-		}
-		if !known[pair{params.Audience, params.Destination}] {
-			continue
-		}
-		parts := kv.PartsAfter(p.Key, stem)
-		id := event.Identifier{Collection: parts.String(), Type: parts.String(), Value: parts.String()}
-		owner, err := graph.Lookup(id.Collection, id.Type, id.Value)
-		if err != nil {
-			return nil, nil, false, err
-		}
-		if owner.IsZero() {
-			nobodys = append(nobodys, id)
-		} else {
-			people = append(people, owner)
-		}
-	}
-	return people, nobodys, false, nil
-}
-
-// reconcile has the loop compare what each of the profiles is with what was
-// told of it, in as many transactions as what is to be said of them takes.
-func (s *Syncs) reconcile(ctx context.Context, loop Loop, run string, people []event.ProfileID) error {
-	if len(people) == 0 {
-		return nil
-	}
-	err := loop.Do(ctx, func(_ *pipeline.Batch, step func(*pipeline.Record) error) error {
-		for _, p := range people {
-			if err := step(&pipeline.Record{Profile: p, Work: Sync{Run: run, First: true}}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if half := len(people) / 2; half > 0 && fault.Is(err, fault.Invalid) {
-		if err := s.reconcile(ctx, loop, run, people[:half]); err != nil {
-			return err
-		}
-		return s.reconcile(ctx, loop, run, people[half:])
-	}
-	return err
 }

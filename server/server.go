@@ -174,7 +174,7 @@ func (s *Server) open(ctx context.Context) error {
 		}
 	}
 	s.imports = s.newImporter()
-	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, append(s.rebuilds.Kinds(), s.syncs.Kind(), s.syncs.Reconciles(), s.imports.Kind(), s.erasures.JobKind())...)
+	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, append(append(s.rebuilds.Kinds(), s.syncs.Kinds()...), s.imports.Kind(), s.erasures.JobKind())...)
 	if err := s.imports.Open(ctx); err != nil {
 		return err
 	}
