@@ -25,6 +25,7 @@ import (
 // profiles, a duplicate, a changed body, instants that were raised.
 type past struct {
 	db      kv.DB
+	log     *kvlog.Log
 	archive *archive.Archive
 	records []*pipeline.Record
 	outputs []commitlog.Offset // by record, where its outputs are
@@ -40,7 +41,7 @@ func newPast(t *testing.T, blocks, perBlock, passed int) *past {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &past{db: db, archive: archive.New(db, func(uint32) (commitlog.Log, error) { return log, nil })}
+	p := &past{db: db, log: log, archive: archive.New(db, func(uint32) (commitlog.Log, error) { return log, nil })}
 	random := rand.NewChaCha8([32]byte{7})
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	n := 0

@@ -15,6 +15,7 @@ type Recent struct {
 	Passed  bool // the loop has passed it; if not there is no verdict yet
 	Profile event.ProfileID
 	Account event.ProfileID
+	Trimmed bool // its body has been trimmed
 }
 
 // Back calls fn with the events and objects of the raw log before an offset,
@@ -67,7 +68,7 @@ func (a *Archive) recent(ctx context.Context, space, epoch uint32, blk commitlog
 		if at >= before || h.Kind != event.KindEvent && h.Kind != event.KindObject || want != nil && !want(h) {
 			continue
 		}
-		found = append(found, Recent{Judged: pipeline.Judged{Offset: at, Head: *h}})
+		found = append(found, Recent{Judged: pipeline.Judged{Offset: at, Head: *h}, Trimmed: p.trimmed(i)})
 	}
 	if len(found) == 0 {
 		return nil, heads[0].At, nil

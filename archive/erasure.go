@@ -163,7 +163,7 @@ func (a *Archive) change(ctx context.Context, space uint32, fn func([]*Erasure) 
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.veils[space] = NewVeil(fn(slices.Clone(a.veils[space].list)))
+	a.veils[space] = NewVeil(fn(slices.Clone(a.veils[space].list))).behind(a.veils[space].horizon)
 	a.drop(space)
 	return nil
 }
@@ -185,7 +185,7 @@ func (a *Archive) Forgotten(space uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if v := a.veils[space]; v != nil {
-		a.veils[space] = NewVeil(v.list) // what is being unpacked is not kept either
+		a.veils[space] = NewVeil(v.list).behind(v.horizon) // what is being unpacked is not kept either
 	}
 	a.drop(space)
 }
@@ -200,7 +200,11 @@ func (a *Archive) veilOf(ctx context.Context, space uint32) (*Veil, error) {
 		return v, nil
 	}
 	var hidden []*Erasure
-	err := a.db.View(ctx, func(r kv.Reader) error {
+	var horizon Horizon
+	err := a.db.View(ctx, func(r kv.Reader) (err error) {
+		if horizon, err = HorizonOf(r, space); err != nil {
+			return err
+		}
 		list, err := Erasures(r, space)
 		hidden = slices.DeleteFunc(list, func(e *Erasure) bool { return e.Receipt != nil })
 		return err
@@ -208,7 +212,7 @@ func (a *Archive) veilOf(ctx context.Context, space uint32) (*Veil, error) {
 	if err != nil {
 		return nil, err
 	}
-	v = NewVeil(hidden)
+	v = NewVeil(hidden).behind(horizon)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if other := a.veils[space]; other != nil {

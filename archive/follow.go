@@ -13,8 +13,22 @@ import (
 // where to go on: from itself when nothing more has passed. What fn gets it may
 // keep. Verdicts are those of one moment of the store, 32 MB of
 // them at most, with which it ends early; fn runs outside of it. An error of fn
-// ends it.
+// ends it. It fails with fault.Conflict before the horizon.
 func (a *Archive) Follow(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*pipeline.Judged) error) (next commitlog.Offset, err error) {
+	h, err := a.Horizon(ctx, space)
+	if err != nil {
+		return from, err
+	}
+	if from < h.Offset {
+		return from, h.errTrimmed(from)
+	}
+	return a.FollowHeads(ctx, space, from, maxBytes, fn)
+}
+
+// FollowHeads is Follow for those who need no bodies: it goes on before the
+// horizon too, where bodies are empty but for those of configuration and
+// commands.
+func (a *Archive) FollowHeads(ctx context.Context, space uint32, from commitlog.Offset, maxBytes int, fn func(*pipeline.Judged) error) (next commitlog.Offset, err error) {
 	log, err := a.raw(space)
 	if err != nil {
 		return from, err

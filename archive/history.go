@@ -32,7 +32,7 @@ const historyPage = 256
 
 // History calls fn with the events of a family of profiles (a profile and
 // those merged into it) in the order of their time, ties by record order,
-// until fn returns false.
+// until fn returns false. Those before the horizon have heads and no bodies.
 func (a *Archive) History(ctx context.Context, space, epoch uint32, family []event.ProfileID, w Window, fn func(Entry) (bool, error)) error {
 	for {
 		marks, err := a.marks(ctx, space, epoch, family, w)

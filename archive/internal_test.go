@@ -150,7 +150,7 @@ func TestRunsReadBack(t *testing.T) {
 				t.Fatalf("record %d is not covered", i)
 			}
 			e := Entry{Offset: at, Head: event.Head{At: r.Stamped}}
-			verdicts.judge(&e, &page{first: first, heads: make([]event.Head, len(records))})
+			verdicts.judge(&e, &page{first: first, heads: make([]event.Head, len(records)), veil: NewVeil(nil)})
 			if diff := cmp.Diff(r.Verdict, e.Verdict); diff != "" || e.Head.At != r.At {
 				t.Fatalf("record %d at %d, want %d; verdict -written +read:\n%s", i, e.Head.At, r.At, diff)
 			}
@@ -206,7 +206,7 @@ func FuzzDecodeRuns(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte, first uint64) {
 		at := commitlog.Offset(first)
 		if run, err := decodeVerdicts(at, value); err == nil && run.covers(at) {
-			run.judge(&Entry{Offset: at}, &page{first: at, heads: make([]event.Head, 1)})
+			run.judge(&Entry{Offset: at}, &page{first: at, heads: make([]event.Head, 1), veil: NewVeil(nil)})
 			if _, _, err := run.outputs(at); err != nil && err != errRun {
 				t.Fatal(err)
 			}

@@ -15,10 +15,11 @@ import (
 //	HistoryRoom  e space epoch h profile time off  → the type of that event
 //	OverlayRoom  e space epoch w offset            → whose that record is, in place of what ProfileRoom says
 //	ErasureRoom  s space z offset                  → an Erasure, by the offset of its command
+//	HorizonRoom  s space y                         → the Horizon of the space
 //
 // The offset is that of the run's first record; a run is a batch of the loop.
 // Erasure class: VerdictRoom by record (it holds the bodies that intake has
-// changed), LandmarkRoom none, ErasureRoom expires (it holds whom it erases until its
+// changed), LandmarkRoom and HorizonRoom none, ErasureRoom expires (it holds whom it erases until its
 // work is done), the others by profile.
 const (
 	VerdictRoom  = 'v'
@@ -27,6 +28,7 @@ const (
 	HistoryRoom  = 'h'
 	OverlayRoom  = 'w'
 	ErasureRoom  = 'z'
+	HorizonRoom  = 'y'
 )
 
 // The format bytes of the values. Verdicts of format 1 do not say where
@@ -39,6 +41,7 @@ const (
 	historyFormat  = 1
 	overlayFormat  = 1
 	erasureFormat  = 1
+	horizonFormat  = 1
 )
 
 func verdictStem(space uint32) kv.Key        { return kv.SpaceKey(space, VerdictRoom) }
@@ -49,6 +52,7 @@ func historyStem(space, epoch uint32, p event.ProfileID) kv.Key {
 	return kv.EpochKey(space, epoch, HistoryRoom).Fixed(p[:])
 }
 
+func horizonStem(space uint32) kv.Key { return kv.SpaceKey(space, HorizonRoom) }
 func erasureStem(space uint32) kv.Key { return kv.SpaceKey(space, ErasureRoom) }
 
 func erasureKey(space uint32, command commitlog.Offset) kv.Key {

@@ -131,17 +131,25 @@ func (p *page) bodies(blk commitlog.Block) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range p.fates {
+	if p.fates == nil && p.first >= p.veil.horizon.Offset {
+		return bodies, nil
+	}
+	for i := range bodies {
 		bodies[i] = p.body(i, bodies[i])
 	}
 	return bodies, nil
+}
+
+// trimmed reports whether the body of the i-th record has been trimmed.
+func (p *page) trimmed(i int) bool {
+	return p.veil.horizon.trims(p.first+commitlog.Offset(i), p.heads[i].Kind)
 }
 
 // body returns a body of the i-th record as it is shown, whether it is the one
 // that was accepted or one that intake has made of it.
 func (p *page) body(i int, body []byte) []byte {
 	h := &p.heads[i]
-	if h.Kind == event.KindErased {
+	if h.Kind == event.KindErased || p.trimmed(i) {
 		return nil
 	}
 	if p.fates == nil || p.fates[i].mask == nil {
@@ -166,11 +174,11 @@ func (p *page) verdict(i int, v pipeline.Verdict) pipeline.Verdict {
 	if p.heads[i].Kind == event.KindErased {
 		return pipeline.Verdict{Code: pipeline.Dropped, Reason: ReasonErased}
 	}
-	if p.fates == nil || p.fates[i].mask == nil {
-		return v
-	}
 	if v.Body != nil {
 		v.Body = p.body(i, v.Body)
+	}
+	if p.fates == nil || p.fates[i].mask == nil {
+		return v
 	}
 	v.Reason = p.fates[i].mask.set.Text(v.Reason)
 	return v

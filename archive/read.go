@@ -39,10 +39,11 @@ func New(db kv.DB, raw func(space uint32) (commitlog.Log, error)) *Archive {
 type Entry struct {
 	Offset  commitlog.Offset
 	Head    event.Head // At and Time as the row saw them
-	Body    []byte     // as intake let it pass; empty when only heads were asked for
+	Body    []byte     // as intake let it pass; empty when it was trimmed
 	Profile event.ProfileID
 	Account event.ProfileID
 	Verdict pipeline.Verdict
+	Trimmed bool // it lies before the horizon: the body is gone
 }
 
 // hotBlock is a block unpacked, with the verdicts on it.
@@ -52,12 +53,13 @@ type hotBlock struct {
 	heads    []event.Head
 	bodies   [][]byte
 	verdicts []pipeline.Verdict
+	trimmed  []bool
 	bytes    int
 	veil     *Veil // that was applied
 }
 
 // Body returns the body of an event that has passed intake, as intake let it
-// pass; it is empty when the event was erased. Whoever reads events in order
+// pass; it is empty when the event was erased or its body trimmed. Whoever reads events in order
 // pays for unpacking a block once.
 func (a *Archive) Body(ctx context.Context, space uint32, at commitlog.Offset) ([]byte, error) {
 	e, err := a.event(ctx, space, at)
@@ -80,7 +82,7 @@ func (a *Archive) event(ctx context.Context, space uint32, at commitlog.Offset) 
 		return Entry{}, err
 	}
 	i := int(at - h.first)
-	return Entry{Offset: at, Head: h.heads[i], Body: h.bodies[i], Verdict: h.verdicts[i]}, nil
+	return Entry{Offset: at, Head: h.heads[i], Body: h.bodies[i], Verdict: h.verdicts[i], Trimmed: h.trimmed[i]}, nil
 }
 
 // block returns the unpacked block that holds the record at.
@@ -139,7 +141,7 @@ func (a *Archive) unpack(ctx context.Context, space uint32, blk commitlog.Block)
 			if err != nil || run == nil {
 				return err
 			}
-			e := Entry{Offset: blk.First + commitlog.Offset(i), Head: p.heads[i], Body: bodies[i]}
+			e := Entry{Offset: blk.First + commitlog.Offset(i), Head: p.heads[i], Body: bodies[i], Trimmed: p.trimmed(i)}
 			run.judge(&e, p)
 			if e.Verdict.Body != nil { // the run, which covers other blocks too, is not kept
 				e.Verdict.Body = bytes.Clone(e.Verdict.Body)
@@ -148,6 +150,7 @@ func (a *Archive) unpack(ctx context.Context, space uint32, blk commitlog.Block)
 			h.heads = append(h.heads, e.Head)
 			h.bodies = append(h.bodies, e.Body)
 			h.verdicts = append(h.verdicts, e.Verdict)
+			h.trimmed = append(h.trimmed, e.Trimmed)
 			h.bytes += len(bodies[i]) + len(e.Verdict.Body) + 256
 		}
 		return nil

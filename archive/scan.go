@@ -15,9 +15,15 @@ const scanBytes = 1 << 20
 // Scan calls fn with the admitted events from one offset up to another, in
 // order, whose heads want asks for (nil: all), with their profiles at that
 // epoch as they were when the event passed: a later merge is a link to follow.
-// Bodies of blocks in which nothing is wanted stay packed. It ends at what the
+// Bodies of blocks in which nothing is wanted stay packed. It begins at the
+// horizon at the earliest: what lies before it is in the aggregates of the base. It ends at what the
 // loop has passed, or with fn's error. It holds no moment of the store open.
 func (a *Archive) Scan(ctx context.Context, space, epoch uint32, from, to commitlog.Offset, want func(*event.Head) bool, fn func(Entry) error) error {
+	h, err := a.Horizon(ctx, space)
+	if err != nil {
+		return err
+	}
+	from = max(from, h.Offset)
 	log, err := a.raw(space)
 	if err != nil {
 		return err

@@ -11,9 +11,10 @@ import (
 )
 
 // Veil is what readers of a space hide: the erasures whose blocks are not yet
-// written anew. It is safe for concurrent use.
+// written anew, and the bodies before the horizon. It is safe for concurrent use.
 type Veil struct {
-	list []*Erasure // by offset
+	list    []*Erasure // by offset
+	horizon Horizon
 
 	mu   sync.Mutex
 	last *Mask // the one that was asked for last
@@ -41,6 +42,12 @@ func NewVeil(list []*Erasure) *Veil {
 		return 0
 	})
 	return &Veil{list: list}
+}
+
+// behind has the veil hide the bodies before a horizon too.
+func (v *Veil) behind(h Horizon) *Veil {
+	v.horizon = h
+	return v
 }
 
 // End returns the offset behind the last record that the veil may hide.
