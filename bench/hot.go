@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -50,7 +49,7 @@ func (b *bench) hotCase(ctx context.Context, name, anonymous, user string) error
 			fmt.Fprintf(&body, `{"type":"track","event":"Kiosk Used","messageId":"hot-%d","anonymousId":%q,"userId":%q,%s}`, n, numbered(anonymous, n), numbered(user, n), page)
 		}
 		body.WriteString("]}")
-		if err := k.send(ctx, key, body.String()); err != nil {
+		if err := k.send(ctx, http.DefaultClient, key, body.String()); err != nil {
 			return err
 		}
 	}
@@ -73,7 +72,7 @@ func (b *bench) hotCase(ctx context.Context, name, anonymous, user string) error
 	for i := range 50 {
 		asked := time.Now()
 		who := fmt.Sprintf("other-%d", i)
-		if err := k.send(ctx, key, fmt.Sprintf(`{"batch":[{"type":"track","event":"Kiosk Used","anonymousId":%q,"userId":%q},{"type":"identify","userId":%q,"traits":{"plan":"gold"}}]}`, numbered(anonymous, i), numbered(user, i), who)); err != nil {
+		if err := k.send(ctx, http.DefaultClient, key, fmt.Sprintf(`{"batch":[{"type":"track","event":"Kiosk Used","anonymousId":%q,"userId":%q},{"type":"identify","userId":%q,"traits":{"plan":"gold"}}]}`, numbered(anonymous, i), numbered(user, i), who)); err != nil {
 			return err
 		}
 		for {
@@ -101,33 +100,4 @@ func numbered(form string, n int) string {
 		return fmt.Sprintf(form, n)
 	}
 	return form
-}
-
-// send sends the body of a batch, again while it is refused.
-func (k *kith) send(ctx context.Context, key, body string) error {
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.base+"/v1/batch", strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		req.SetBasicAuth(key, "")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		switch {
-		case err != nil:
-			return err
-		case resp.StatusCode == http.StatusOK:
-			return nil
-		case resp.StatusCode != http.StatusTooManyRequests:
-			return fmt.Errorf("the server answered %s", resp.Status)
-		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }

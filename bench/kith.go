@@ -267,3 +267,32 @@ func (k *kith) metrics(ctx context.Context) (map[string]float64, error) {
 	}
 	return all, nil
 }
+
+// send sends the body of a batch, again while it is refused.
+func (k *kith) send(ctx context.Context, client *http.Client, key, body string) error {
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, k.base+"/v1/batch", strings.NewReader(body))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.SetBasicAuth(key, "")
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+		switch {
+		case err != nil:
+			return err
+		case resp.StatusCode == http.StatusOK:
+			return nil
+		case resp.StatusCode != http.StatusTooManyRequests:
+			return fmt.Errorf("the server answered %s", resp.Status)
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -261,7 +260,10 @@ func (s *scaling) grow(ctx context.Context, size int) error {
 				if stop {
 					return
 				}
-				err := s.post(ctx, client, s.batch(n, began))
+				err := s.line.send(ctx, client, s.line.key, s.batch(n, began))
+				if err == nil {
+					err = s.wait(ctx)
+				}
 				mu.Lock()
 				if err == nil {
 					err = sent(n)
@@ -281,39 +283,11 @@ func (s *scaling) grow(ctx context.Context, size int) error {
 	return s.line.drain(ctx, 0)
 }
 
-// post sends a batch until it is taken. The generator waits when the row is far
-// behind: what is measured is the row, and not how much the disk holds.
-func (s *scaling) post(ctx context.Context, client *http.Client, body string) error {
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.line.base+"/v1/batch", strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", "application/json")
-		req.SetBasicAuth(s.line.key, "")
-		resp, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		switch {
-		case err != nil:
-			return err
-		case resp.StatusCode == http.StatusOK:
-			return s.wait(ctx)
-		case resp.StatusCode != http.StatusTooManyRequests:
-			return fmt.Errorf("the server answered %s", resp.Status)
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
 // maxBehind is how far the row may be behind.
 const maxBehind = 500_000
 
+// wait waits while the row is far behind: what is measured is the row, and not
+// how much the disk holds.
 func (s *scaling) wait(ctx context.Context) error {
 	if rand.IntN(200) > 0 { // it is asked now and then
 		return nil
