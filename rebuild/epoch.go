@@ -93,6 +93,15 @@ func (m *Manager) list(ctx context.Context, space uint32) (all []*Epoch, err err
 	return all, err
 }
 
+// all returns the live epoch of a space and the list of its epochs.
+func (m *Manager) all(ctx context.Context, space uint32) (live uint32, all []*Epoch, err error) {
+	if live, err = m.cfg.House.Live(space); err != nil {
+		return 0, nil, err
+	}
+	all, err = m.list(ctx, space)
+	return live, all, err
+}
+
 // epoch reads one epoch, or fault.NotFound.
 func (m *Manager) epoch(ctx context.Context, space, number uint32) (e *Epoch, err error) {
 	err = m.cfg.DB.View(ctx, func(r kv.Reader) error {

@@ -208,11 +208,7 @@ func (m *Manager) Swap(ctx context.Context, space, epoch uint32) error {
 // SwapBack makes the epoch live again that was replaced last: it is replayed
 // from where it stood, and swapped as a rebuild is.
 func (m *Manager) SwapBack(ctx context.Context, space uint32, note string) (*Status, error) {
-	live, err := m.cfg.House.Live(space)
-	if err != nil {
-		return nil, err
-	}
-	all, err := m.list(ctx, space)
+	live, all, err := m.all(ctx, space)
 	if err != nil {
 		return nil, err
 	}

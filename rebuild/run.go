@@ -291,11 +291,7 @@ func (m *Manager) expire() {
 
 // sweep drops what has been kept long enough, and returns when to look again.
 func (m *Manager) sweep(ctx context.Context, space uint32) (next time.Time, err error) {
-	all, err := m.list(ctx, space)
-	if err != nil {
-		return next, err
-	}
-	live, err := m.cfg.House.Live(space)
+	live, all, err := m.all(ctx, space)
 	if err != nil {
 		return next, err
 	}

@@ -55,11 +55,7 @@ func (m *Manager) Get(ctx context.Context, space, epoch uint32) (*Status, error)
 // List returns the epochs of a space for rebuilds, oldest first: the live one,
 // those under way, those that are kept, and the last of those that are gone.
 func (m *Manager) List(ctx context.Context, space uint32) ([]*Status, error) {
-	live, err := m.cfg.House.Live(space)
-	if err != nil {
-		return nil, err
-	}
-	all, err := m.list(ctx, space)
+	live, all, err := m.all(ctx, space)
 	if err != nil {
 		return nil, err
 	}
@@ -83,11 +79,7 @@ func (m *Manager) List(ctx context.Context, space uint32) ([]*Status, error) {
 // Present returns the epochs of a space that hold something: the live one, the
 // former ones that are kept, and those that are being made.
 func (m *Manager) Present(ctx context.Context, space uint32) ([]uint32, error) {
-	live, err := m.cfg.House.Live(space)
-	if err != nil {
-		return nil, err
-	}
-	all, err := m.list(ctx, space)
+	live, all, err := m.all(ctx, space)
 	if err != nil {
 		return nil, err
 	}

@@ -197,22 +197,10 @@ func (r *Reviser) part(v kv.Reader, space, epoch uint32, id event.ProfileID) (*P
 // Owners returns the profiles that have the identifiers of a standing command
 // now, each once, at most MaxParts of them.
 func (r *Reviser) Owners(ctx context.Context, space uint32, c *event.Command) (list []Part, err error) {
-	epoch, err := r.live(space)
-	if err != nil {
-		return nil, err
-	}
-	err = r.cfg.DB.View(ctx, func(v kv.Reader) error {
+	err = r.profile(ctx, space, func(v kv.Reader, epoch uint32, finder *identity.Finder) error {
 		list = nil
 		graph := identity.NewReader(v, space, epoch)
 		standing, err := graph.Standing()
-		if err != nil {
-			return err
-		}
-		position, err := pipeline.ReadPosition(v, space, epoch)
-		if err != nil {
-			return err
-		}
-		finder, err := r.finder(v, space, position.Snapshot)
 		if err != nil {
 			return err
 		}
@@ -244,8 +232,8 @@ func (r *Reviser) Owners(ctx context.Context, space uint32, c *event.Command) (l
 // them, or no others.
 func (r *Reviser) Parting(ctx context.Context, space uint32, id event.ProfileID, out []event.Identifier) (*event.Separate, error) {
 	var s *event.Separate
-	err := r.profile(ctx, space, func(graph identity.Reader, finder *identity.Finder) error {
-		p, err := graph.Profile(id)
+	err := r.profile(ctx, space, func(v kv.Reader, epoch uint32, finder *identity.Finder) error {
+		p, err := identity.NewReader(v, space, epoch).Profile(id)
 		if err != nil {
 			return err
 		}
@@ -281,7 +269,8 @@ func (r *Reviser) Parting(ctx context.Context, space uint32, id event.ProfileID,
 // away or of which nothing can be told apart.
 func (r *Reviser) Unmerging(ctx context.Context, space uint32, child event.ProfileID) (*event.Separate, error) {
 	var s *event.Separate
-	err := r.profile(ctx, space, func(graph identity.Reader, _ *identity.Finder) error {
+	err := r.profile(ctx, space, func(v kv.Reader, epoch uint32, _ *identity.Finder) error {
+		graph := identity.NewReader(v, space, epoch)
 		frozen, err := graph.Frozen(child)
 		if err != nil {
 			return err
@@ -317,9 +306,8 @@ func (r *Reviser) Unmerging(ctx context.Context, space uint32, child event.Profi
 	return s, err
 }
 
-// profile calls fn with the graph of a space's live epoch and a finder under
-// its rules.
-func (r *Reviser) profile(ctx context.Context, space uint32, fn func(identity.Reader, *identity.Finder) error) error {
+// profile calls fn with a space's live epoch and a finder under its rules.
+func (r *Reviser) profile(ctx context.Context, space uint32, fn func(kv.Reader, uint32, *identity.Finder) error) error {
 	epoch, err := r.live(space)
 	if err != nil {
 		return err
@@ -329,10 +317,10 @@ func (r *Reviser) profile(ctx context.Context, space uint32, fn func(identity.Re
 		if err != nil {
 			return err
 		}
-		finder, err := r.finder(v, space, position.Snapshot)
+		finder, err := r.finder(v, space, epoch, position.Snapshot)
 		if err != nil {
 			return err
 		}
-		return fn(identity.NewReader(v, space, epoch), finder)
+		return fn(v, epoch, finder)
 	})
 }

@@ -10,7 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kith/event"
+	"kith/identity"
 	"kith/internal/sim/rowtest"
+	"kith/kv"
 	"kith/kv/memkv"
 	"kith/pipeline"
 	"kith/revision"
@@ -236,4 +238,31 @@ func TestTooLarge(t *testing.T) {
 	})
 	w.expectPeople("anonymous_id:a", "anonymous_id:b", "user_id:u", "user_id:v")
 	w.same()
+}
+
+// TestRulesFromTheStart: where rules hold from the start of an epoch, the values
+// that a command names are compared in their form.
+func TestRulesFromTheStart(t *testing.T) {
+	db := memkv.New()
+	w := newWorld(t, db)
+	rules := &workspace.Snapshot{Number: 1 << 40, Spaces: []workspace.Space{{
+		ID: "spa_1", Number: rowtest.Space, Slug: "default", Identifiers: []workspace.IdentifierRule{
+			{Type: "user_id", Limit: 5}, {Type: "email", Limit: 5, Normalize: workspace.NormalizeEmail},
+		},
+	}}}
+	rules.Seal()
+	err := db.Update(t.Context(), pipeline.Fence(rowtest.Space, rowtest.Epoch), kv.Durable, func(tx kv.Tx) error {
+		return identity.SetOverride(tx, rowtest.Space, rowtest.Epoch, rules)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send("track Login user_id:u email:Jo@Example.com", "track Login user_id:v email:JO@example.com")
+	w.expectPeople("email:jo@example.com user_id:u user_id:v")
+	owners, err := w.reviser.Owners(t.Context(), rowtest.Space, block("email:jO@example.com"))
+	if err != nil || len(owners) != 1 {
+		t.Fatalf("owners %+v, %v", owners, err)
+	}
+	w.order(block("email:jO@example.com"))
+	w.expectPeople("user_id:u", "user_id:v")
 }

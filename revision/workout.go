@@ -82,7 +82,7 @@ func (r *Reviser) gather(v kv.Reader, w *task, b *basis) (err error) {
 	if !b.standing.Settled {
 		return errWaits
 	}
-	if b.finder, err = r.finder(v, w.space, b.at.Snapshot); err != nil {
+	if b.finder, err = r.finder(v, w.space, w.epoch, b.at.Snapshot); err != nil {
 		return err
 	}
 	s := &set{
@@ -141,7 +141,16 @@ func (s *set) block(standing []identity.Standing, f *identity.Finder, w *task) (
 	return lifts
 }
 
-func (r *Reviser) finder(v kv.Reader, space uint32, snapshot uint64) (*identity.Finder, error) {
+// finder returns what finds identifiers under the rules of a configuration, or
+// under those that hold from the start of the epoch where they are later.
+func (r *Reviser) finder(v kv.Reader, space, epoch uint32, snapshot uint64) (*identity.Finder, error) {
+	number, rules, err := identity.NewReader(v, space, epoch).Override()
+	if err != nil {
+		return nil, err
+	}
+	if rules != nil && snapshot < number {
+		return identity.NewFinder(rules)
+	}
 	if snapshot == 0 {
 		return identity.NewFinder(nil)
 	}
