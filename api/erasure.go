@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"kith/commitlog"
 	"kith/event"
 	"kith/fault"
-	"kith/identity"
 	"kith/job"
 )
 
@@ -75,21 +75,14 @@ type ErasurePath struct {
 	ID uint64 `path:"erasureId"`
 }
 
-// ErasedID is an identifier of somebody to be erased.
-type ErasedID struct {
-	Collection string `json:"collection,omitempty" enum:"users,accounts" doc:"users when missing, accounts for a type of accounts"`
-	Type       string `json:"type" maxLength:"100"`
-	ID         string `json:"id" maxLength:"500"`
-}
-
 type createErasureInput struct {
 	SpacePath
 	Body struct {
-		Profiles    []string   `json:"profiles,omitempty" maxItems:"5000" doc:"Ids of profiles, use_…; one that was merged away names the survivor"`
-		Identifiers []ErasedID `json:"identifiers,omitempty" maxItems:"5000"`
-		By          string     `json:"by,omitempty" maxLength:"200" doc:"Who orders it; admin when missing"`
-		Note        string     `json:"note,omitempty" maxLength:"2000" doc:"Why, for people"`
-		Now         bool       `json:"now,omitempty" doc:"Begin with the files at once, without waiting for more erasures"`
+		Profiles    []string    `json:"profiles,omitempty" maxItems:"5000" doc:"Ids of profiles, use_…; one that was merged away names the survivor"`
+		Identifiers []OrderedID `json:"identifiers,omitempty" maxItems:"5000"`
+		By          string      `json:"by,omitempty" maxLength:"200" doc:"Who orders it; admin when missing"`
+		Note        string      `json:"note,omitempty" maxLength:"2000" doc:"Why, for people"`
+		Now         bool        `json:"now,omitempty" doc:"Begin with the files at once, without waiting for more erasures"`
 	}
 }
 
@@ -106,17 +99,8 @@ func (a *API) createErasure(ctx context.Context, in *createErasureInput) (*erasu
 	if err != nil {
 		return nil, err
 	}
-	c := &event.Command{Erase: &event.Erase{Profiles: in.Body.Profiles}, By: in.Body.By, Note: in.Body.Note}
-	if c.By == "" {
-		c.By = "admin"
-	}
-	for _, x := range in.Body.Identifiers {
-		id := event.ExternalID{Collection: x.Collection, Type: x.Type, ID: x.ID}
-		if id.Collection == "" {
-			id.Collection = identity.CollectionOf(space, x.Type)
-		}
-		c.Erase.Identifiers = append(c.Erase.Identifiers, id)
-	}
+	erase := &event.Erase{Profiles: in.Body.Profiles, Identifiers: each(in.Body.Identifiers, func(x *OrderedID) event.ExternalID { return x.external(space) })}
+	c := &event.Command{Erase: erase, By: cmp.Or(in.Body.By, "admin"), Note: in.Body.Note}
 	at, err := a.cfg.Erasures.Erase(ctx, space.Number, c, in.Body.Now)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -38,9 +39,9 @@ func (a *API) leave(ctx context.Context, in *leaveInput) (*left, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &event.Command{By: in.Body.By, Note: in.Body.Note, Leave: &event.Leave{User: in.Body.User.external(space), Account: in.Body.Account.external(space)}}
-	if c.By == "" {
-		c.By = "admin"
+	c := &event.Command{
+		By: cmp.Or(in.Body.By, "admin"), Note: in.Body.Note,
+		Leave: &event.Leave{User: in.Body.User.external(space), Account: in.Body.Account.external(space)},
 	}
 	if c.Leave.Account.Collection != event.Accounts {
 		return nil, fault.Field("account", "%s is a type of users: name the account by one of accounts, as group_id", c.Leave.Account.Type)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"net/http"
-	"time"
 
 	"kith/rebuild"
 )
@@ -175,17 +174,11 @@ func answerRebuild(s *rebuild.Status, err error) (*rebuildAnswer, error) {
 }
 
 func rebuildingOf(s *rebuild.Status) *Rebuilding {
-	stamp := func(t time.Time) string {
-		if t.IsZero() {
-			return ""
-		}
-		return t.UTC().Format(time.RFC3339Nano)
-	}
 	b := &Rebuilding{
 		ID: s.Number, State: string(s.State), Error: s.Error, Rules: string(s.Rules), Snapshot: s.Snapshot, Note: s.Note, Version: s.Engine,
-		CreatedAt: stamp(s.Created), Done: s.Done, Total: s.Total, PerSecond: math.Round(s.Rate), SecondsLeft: math.Ceil(s.Left.Seconds()),
-		SwappedAt: stamp(s.Swapped), PauseMs: float64(s.Pause.Microseconds()) / 1000, ReplacedAt: stamp(s.Replaced), KeptUntil: stamp(s.Keep),
-		DroppedAt: stamp(s.Dropped),
+		CreatedAt: when(s.Created), Done: s.Done, Total: s.Total, PerSecond: math.Round(s.Rate), SecondsLeft: math.Ceil(s.Left.Seconds()),
+		SwappedAt: when(s.Swapped), PauseMs: float64(s.Pause.Microseconds()) / 1000, ReplacedAt: when(s.Replaced), KeptUntil: when(s.Keep),
+		DroppedAt: when(s.Dropped),
 	}
 	if r := s.Reconcile; r != nil {
 		b.Reconciled = &Reconciliation{State: string(r.State), Looked: r.Done, Error: r.Error}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -260,10 +261,7 @@ func (a *API) lift(ctx context.Context, in *liftInput) (*revised, error) {
 
 // order orders a command, or says what would come of it.
 func (a *API) order(ctx context.Context, space *workspace.Space, in *OrderPath, why *OrderReason, c *event.Command) (*revised, error) {
-	c.By, c.Note = why.By, why.Note
-	if c.By == "" {
-		c.By = "admin"
-	}
+	c.By, c.Note = cmp.Or(why.By, "admin"), why.Note
 	if err := c.Check(); err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	"kith/api"
 	"kith/client"
@@ -29,7 +28,7 @@ func (c *eraseCommand) Run(r *run) error {
 	}
 	in := map[string]any{"note": c.Note, "now": c.Wait}
 	var profiles []string
-	var ids []map[string]string
+	var ids []identityID
 	for _, text := range c.IDs {
 		kind, value, named := strings.Cut(text, ":")
 		switch {
@@ -38,7 +37,7 @@ func (c *eraseCommand) Run(r *run) error {
 		case !named || kind == "" || value == "":
 			return fault.Field("id", "%q names nobody: want an identifier as type:value, such as email:jo@example.com, or a profile's id, use_…", text)
 		default:
-			ids = append(ids, map[string]string{"type": kind, "id": value})
+			ids = append(ids, identityID{Type: kind, ID: value})
 		}
 	}
 	in["profiles"], in["identifiers"] = profiles, ids
@@ -48,7 +47,7 @@ func (c *eraseCommand) Run(r *run) error {
 		return err
 	}
 	if c.Wait {
-		if one, err = c.complete(r, server, path, one); err != nil {
+		if one, err = c.complete(r, server, fmt.Sprintf("%s/%d", path, one.ID)); err != nil {
 			return err
 		}
 	}
@@ -78,21 +77,17 @@ func (c *eraseCommand) call(ctx context.Context, server *client.Client, method, 
 	return out.Erasure, nil
 }
 
-// complete asks until the erasure is complete.
-func (c *eraseCommand) complete(r *run, server *client.Client, path string, one *api.Erased) (_ *api.Erased, err error) {
-	for one.State != "complete" {
-		reached, stop := r.Clock.Until(r.Clock.Now().Add(200 * time.Millisecond))
-		select {
-		case <-reached:
-		case <-r.ctx.Done():
-		}
-		stop()
-		if r.ctx.Err() != nil {
-			return nil, r.ctx.Err()
-		}
-		if one, err = c.call(r.ctx, server, "GET", fmt.Sprintf("%s/%d", path, one.ID), nil); err != nil {
-			return nil, err
-		}
-	}
-	return one, nil
+// complete follows the erasure until it is complete.
+func (c *eraseCommand) complete(r *run, server *client.Client, at string) (*api.Erased, error) {
+	left := "the erasure goes on in the server; how it stands is at GET /api" + at
+	return follow(r, following[*api.Erased]{
+		ask: func() (*api.Erased, error) { return c.call(r.ctx, server, "GET", at, nil) },
+		tell: func(one *api.Erased) (string, bool) {
+			if one.Error != "" {
+				return "its last try failed: " + one.Error, one.State != "complete"
+			}
+			return fmt.Sprintf("%s of %s records and outputs read", grouped(one.Done), grouped(one.Total)), one.State != "complete"
+		},
+		left: left, gone: left,
+	})
 }

@@ -121,7 +121,7 @@ func (c *importProfilesCommand) Run(r *run) error {
 		fmt.Fprintln(r.Stdout, begun.Import.ID)
 		return nil
 	}
-	return follow(r, server, c.Space, begun.Import.ID, c.Report)
+	return followImport(r, server, c.Space, begun.Import.ID, c.Report)
 }
 
 // compact writes JSON without what nobody needs in a URL.
@@ -187,7 +187,7 @@ func (c *importResumeCommand) Run(r *run) error {
 	if err != nil && !fault.Is(err, fault.Conflict) { // it has ended, and is shown
 		return c.explain(err)
 	}
-	return follow(r, server, c.Space, c.ID, c.Report)
+	return followImport(r, server, c.Space, c.ID, c.Report)
 }
 
 type importPauseCommand struct {

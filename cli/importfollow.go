@@ -13,58 +13,31 @@ import (
 
 	"kith/api"
 	"kith/client"
-	"kith/fault"
 	"kith/importer"
 )
 
-// How an import is followed.
-const (
-	askEvery     = 250 * time.Millisecond
-	tellEvery    = 10 * time.Second // where the line cannot be overwritten
-	serverMayRun = time.Minute      // that a server which has gone may take to come back
-)
+// tellEvery is how often a line is written that cannot be overwritten.
+const tellEvery = 10 * time.Second
 
-// follow shows an import until it has ended, or is paused, and then what came
-// of it.
-func follow(r *run, server *client.Client, space, id, report string) error {
-	line := r.progressLine()
-	defer line.clear()
-	var gone time.Time // since when the server does not answer
-	for {
-		one, err := theImport(r.ctx, server, space, id)
-		switch {
-		case r.ctx.Err() != nil:
-			line.clear()
-			fmt.Fprintf(r.Stderr, "the import goes on in the server: follow it with kith import resume %s%s, stop it with kith import cancel %s%s\n",
-				id, spaceFlag(space), id, spaceFlag(space))
-			return r.ctx.Err()
-		case fault.Is(err, fault.Unavailable):
-			if gone.IsZero() {
-				gone = r.Clock.Now()
-			}
-			if r.Clock.Now().Sub(gone) > serverMayRun {
-				return fmt.Errorf("%w\nThe import goes on when the server runs again: kith import resume %s%s", err, id, spaceFlag(space))
-			}
-			line.show("the server does not answer; waiting for it")
-		case err != nil:
-			return err
-		case one.State == string(importer.Paused):
-			line.clear()
-			return fmt.Errorf("the import is paused after %s rows; it goes on with: kith import resume %s%s", grouped(one.RowsRead), id, spaceFlag(space))
-		case importer.State(one.State).Ended():
-			line.clear()
-			return conclude(r, server, space, one, report)
-		default:
-			gone = time.Time{}
-			line.show(progressText(one))
-		}
-		reached, stop := r.Clock.Until(r.Clock.Now().Add(askEvery))
-		select {
-		case <-reached:
-		case <-r.ctx.Done():
-		}
-		stop()
+// followImport shows an import until it has ended, or is paused, and then what
+// came of it.
+func followImport(r *run, server *client.Client, space, id, report string) error {
+	again := "kith import resume " + id + spaceFlag(space)
+	one, err := follow(r, following[*api.Import]{
+		ask: func() (*api.Import, error) { return theImport(r.ctx, server, space, id) },
+		tell: func(one *api.Import) (string, bool) {
+			return progressText(one), one.State != string(importer.Paused) && !importer.State(one.State).Ended()
+		},
+		left: "the import goes on in the server: follow it with " + again + ", stop it with kith import cancel " + id + spaceFlag(space),
+		gone: "The import goes on when the server runs again: " + again,
+	})
+	if err != nil {
+		return err
 	}
+	if one.State == string(importer.Paused) {
+		return fmt.Errorf("the import is paused after %s rows; it goes on with: %s", grouped(one.RowsRead), again)
+	}
+	return conclude(r, server, space, one, report)
 }
 
 func theImport(ctx context.Context, server *client.Client, space, id string) (*api.Import, error) {

@@ -10,7 +10,6 @@ import (
 
 	"kith/api"
 	"kith/client"
-	"kith/fault"
 	"kith/rebuild"
 )
 
@@ -125,14 +124,7 @@ func (c *rebuildListCommand) Run(r *run) error {
 func rebuildText(one *api.Rebuilding) string {
 	switch rebuild.State(one.State) {
 	case rebuild.Running:
-		text := fmt.Sprintf("%s of %s records", grouped(one.Done), grouped(one.Total))
-		if one.PerSecond > 0 {
-			text += fmt.Sprintf(", %s a second", grouped(uint64(one.PerSecond)))
-		}
-		if one.SecondsLeft > 0 {
-			text += ", about " + (time.Duration(one.SecondsLeft) * time.Second).String() + " left"
-		}
-		return text
+		return replayText(one.Done, one.Total, one.PerSecond, one.SecondsLeft)
 	case rebuild.Paused:
 		return fmt.Sprintf("%s of %s records", grouped(one.Done), grouped(one.Total))
 	case rebuild.Waiting:
@@ -152,6 +144,18 @@ func rebuildText(one *api.Rebuilding) string {
 		return "kept until " + one.KeptUntil
 	}
 	return one.Note
+}
+
+// replayText says how far a replay is.
+func replayText(done, total uint64, rate, left float64) string {
+	text := fmt.Sprintf("%s of %s records", grouped(done), grouped(total))
+	if rate >= 1 {
+		text += fmt.Sprintf(", %s a second", grouped(uint64(rate)))
+	}
+	if left >= 1 {
+		text += ", about " + (time.Duration(left) * time.Second).String() + " left"
+	}
+	return text
 }
 
 // oneRebuild is a command about one rebuild.
@@ -229,55 +233,28 @@ func (c *rebuildSwapBackCommand) Run(r *run) error {
 // follow shows a rebuild until it is live and destinations were told what has
 // changed, or until it stands.
 func (c *rebuildSpace) follow(r *run, server *client.Client, id uint32) error {
-	line := r.progressLine()
-	defer line.clear()
-	var gone time.Time // since when the server does not answer
-	for {
-		one, err := c.call(r.ctx, server, "GET", c.path(strconv.FormatUint(uint64(id), 10)), nil)
-		switch {
-		case r.ctx.Err() != nil:
-			line.clear()
-			fmt.Fprintf(r.Stderr, "the rebuild goes on in the server: follow it with kith rebuild follow %d%s\n", id, spaceFlag(c.Space))
-			return r.ctx.Err()
-		case fault.Is(err, fault.Unavailable):
-			if gone.IsZero() {
-				gone = r.Clock.Now()
-			}
-			if r.Clock.Now().Sub(gone) > serverMayRun {
-				return err
-			}
-			line.show("the server does not answer; waiting for it")
-		case err != nil:
-			return err
-		case one.State == string(rebuild.Running):
-			gone = time.Time{}
-			line.show(rebuildText(one))
-		case one.State == string(rebuild.Live) && (one.Reconciled == nil || one.Reconciled.State == "running"):
-			gone = time.Time{}
-			line.show(rebuildText(one))
-		case one.State == string(rebuild.Live):
-			line.clear()
-			if r.json {
-				return r.encode(one)
-			}
-			fmt.Fprintf(r.Stdout, "rebuild %d is live: %s records, %s; nothing was processed for %.1f ms at the swap\n", one.ID, grouped(one.Done), rulesText(one), one.PauseMs)
-			return nil
-		case one.State == string(rebuild.Failed):
-			line.clear()
-			return fmt.Errorf("rebuild %d failed: %s\nTry again with: kith rebuild resume %d%s", id, one.Error, id, spaceFlag(c.Space))
-		default:
-			line.clear()
-			if r.json {
-				return r.encode(one)
-			}
-			fmt.Fprintf(r.Stdout, "rebuild %d is %s: %s\n", one.ID, one.State, rebuildText(one))
-			return nil
-		}
-		reached, stop := r.Clock.Until(r.Clock.Now().Add(askEvery))
-		select {
-		case <-reached:
-		case <-r.ctx.Done():
-		}
-		stop()
+	left := fmt.Sprintf("the rebuild goes on in the server: follow it with kith rebuild follow %d%s", id, spaceFlag(c.Space))
+	one, err := follow(r, following[*api.Rebuilding]{
+		ask: func() (*api.Rebuilding, error) {
+			return c.call(r.ctx, server, "GET", c.path(strconv.FormatUint(uint64(id), 10)), nil)
+		},
+		tell: func(one *api.Rebuilding) (string, bool) {
+			telling := one.State == string(rebuild.Live) && (one.Reconciled == nil || one.Reconciled.State == "running")
+			return rebuildText(one), telling || one.State == string(rebuild.Running)
+		},
+		left: left, gone: left,
+	})
+	switch {
+	case err != nil:
+		return err
+	case one.State == string(rebuild.Failed):
+		return fmt.Errorf("rebuild %d failed: %s\nTry again with: kith rebuild resume %d%s", id, one.Error, id, spaceFlag(c.Space))
+	case r.json:
+		return r.encode(one)
+	case one.State == string(rebuild.Live):
+		fmt.Fprintf(r.Stdout, "rebuild %d is live: %s records, %s; nothing was processed for %.1f ms at the swap\n", one.ID, grouped(one.Done), rulesText(one), one.PauseMs)
+	default:
+		fmt.Fprintf(r.Stdout, "rebuild %d is %s: %s\n", one.ID, one.State, rebuildText(one))
 	}
+	return nil
 }

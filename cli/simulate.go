@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"kith/api"
 	"kith/identity"
@@ -56,32 +55,21 @@ func (c *simulateCommand) Run(r *run) error {
 		fmt.Fprintf(r.Stdout, "%d\n", id)
 		return nil
 	}
-	line := r.progressLine()
-	defer line.clear()
-	for out.Simulation.State == "running" {
-		s := out.Simulation
-		told := fmt.Sprintf("%s of %s records", grouped(s.Done), grouped(s.Total))
-		if s.PerSecond > 0 {
-			told += fmt.Sprintf(", %s a second, about %s left", grouped(uint64(s.PerSecond)), (time.Duration(s.SecondsLeft) * time.Second).String())
-		}
-		line.show(told)
-		reached, stop := r.Clock.Until(r.Clock.Now().Add(askEvery))
-		select {
-		case <-reached:
-		case <-r.ctx.Done():
-		}
-		stop()
-		if r.ctx.Err() != nil {
-			line.clear()
-			fmt.Fprintf(r.Stderr, "the simulation goes on in the server; its report will be at GET /api%s/%d\n", path, id)
-			return r.ctx.Err()
-		}
-		if err := server.Call(r.ctx, "GET", fmt.Sprintf("%s/%d", path, id), nil, &out); err != nil {
-			return c.explain(err)
-		}
+	at := fmt.Sprintf("%s/%d", path, id)
+	left := "the simulation goes on in the server; its report will be at GET /api" + at
+	s, err := follow(r, following[*api.Simulation]{
+		ask: func() (*api.Simulation, error) {
+			err := server.Call(r.ctx, "GET", at, nil, &out)
+			return out.Simulation, err
+		},
+		tell: func(s *api.Simulation) (string, bool) {
+			return replayText(s.Done, s.Total, s.PerSecond, s.SecondsLeft), s.State == "running"
+		},
+		left: left, gone: left,
+	})
+	if err != nil {
+		return c.explain(err)
 	}
-	line.clear()
-	s := out.Simulation
 	if s.Report == nil {
 		return fmt.Errorf("the simulation is %s: %s", s.State, s.Error)
 	}

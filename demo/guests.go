@@ -244,7 +244,7 @@ func (g *Guests) stay(p *guest, now time.Time) Call {
 	switch {
 	case !p.loggedIn && g.chance(percentTypos):
 		p.mistyped = true
-		email = fmt.Sprintf("%s.%s.%d@exmaple.com", p.first, p.last, p.number)
+		email = fmt.Sprintf("%s%s.%d@example.com", p.first, p.last, p.number) // without its dot: not a misspelt domain, somebody may own that
 	case p.mistyped && !p.corrected:
 		p.corrected = true // the first mail did not arrive
 	}

@@ -74,10 +74,15 @@ func (l insightLag) Collect(out chan<- prometheus.Metric) {
 	if l.s.insights == nil {
 		return
 	}
-	lag := prometheus.NewDesc("kith_insights_lag_outputs", "Outputs of the loop that are not in insights yet.", []string{"space"}, nil)
-	for _, sp := range l.s.allSpaces() {
-		if n, err := l.s.insights.Lag(context.Background(), sp.number); err == nil {
-			out <- prometheus.MustNewConstMetric(lag, prometheus.GaugeValue, float64(n), sp.slug)
+	desc := prometheus.NewDesc("kith_insights_lag_outputs", "Outputs of the loop that are not in insights yet.", []string{"space"}, nil)
+	l.s.collectLag(out, desc, l.s.insights.Lag)
+}
+
+// collectLag tells how far something behind the loops is in every space.
+func (s *Server) collectLag(out chan<- prometheus.Metric, desc *prometheus.Desc, lag func(context.Context, uint32) (uint64, error)) {
+	for _, sp := range s.allSpaces() {
+		if n, err := lag(context.Background(), sp.number); err == nil {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n), sp.slug)
 		}
 	}
 }

@@ -100,11 +100,7 @@ func (i infos) Collect(out chan<- prometheus.Metric) {
 		return
 	}
 	lag := prometheus.NewDesc("kith_inspect_lag_records", "Records that the loop has passed and that are not in schema and usage yet.", []string{"space"}, nil)
-	for _, sp := range i.s.allSpaces() {
-		if n, err := i.s.observer.Lag(context.Background(), sp.number); err == nil {
-			out <- prometheus.MustNewConstMetric(lag, prometheus.GaugeValue, float64(n), sp.slug)
-		}
-	}
+	i.s.collectLag(out, lag, i.s.observer.Lag)
 }
 
 // debugger looks for what sources have sent lately.
