@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"kith/archive"
 	"kith/commitlog"
@@ -69,9 +70,10 @@ func NewBuilder(cfg BuilderConfig) *Builder {
 type cursor struct {
 	Task   task     `json:"task"`
 	Builds []uint32 `json:"builds,omitempty"` // that the task is about
-	// Of a join: the aggregates, everything below Done is joined; of Done to
-	// End the profiles up to After are joined. To is where the join ends.
+	// Of a join: the aggregates, everything from From to Done is joined; of Done
+	// to End the profiles up to After are joined. To is where the join ends.
 	Aggregates []uint32         `json:"aggregates,omitempty"`
+	From       commitlog.Offset `json:"from,omitempty"`
 	Done       commitlog.Offset `json:"done,omitempty"`
 	End        commitlog.Offset `json:"end,omitempty"`
 	To         commitlog.Offset `json:"to,omitempty"`
@@ -176,16 +178,8 @@ func (b *Builder) next(ctx context.Context, reg *registry) (bool, error) {
 	if gone := reg.in(leaving); len(gone) > 0 {
 		return true, b.advance(ctx, nil, &cursor{Task: taskRelease, Builds: []uint32{gone[0].Number}})
 	}
-	if group := reg.in(waiting); len(group) > 0 {
-		at := &cursor{Task: taskJoin, Builds: numbers(group)}
-		for _, a := range reg.Aggregates {
-			if !a.Whole {
-				at.Aggregates = append(at.Aggregates, a.Number)
-				at.To = max(at.To, a.From)
-			}
-		}
-		b.cfg.Logger.Info("computing audiences", "space", b.cfg.Space, "audiences", len(group), "history", at.To)
-		return true, b.advance(ctx, func(reg *registry) { reg.move(at.Builds, waiting, joining) }, at)
+	if reg.uncounted() {
+		return true, b.begin(ctx, numbers(reg.in(waiting)))
 	}
 	if old := reg.over(); len(old) > 0 {
 		return true, b.advance(ctx, nil, &cursor{Task: taskClear, Builds: numbers(old)})
@@ -194,6 +188,43 @@ func (b *Builder) next(ctx context.Context, reg *registry) (bool, error) {
 		return true, b.advance(ctx, func(reg *registry) { reg.Litter = false }, &cursor{Task: taskSweep})
 	}
 	return false, nil
+}
+
+// uncounted reports whether a first computation waits for its turn.
+func (r *registry) uncounted() bool {
+	return len(r.in(waiting)) > 0 || slices.ContainsFunc(r.Aggregates, func(a *aggregate) bool { return !a.Whole })
+}
+
+// begin begins a first computation: of a group of builds, and of all that is
+// counted and not whole. It reaches back to where the space's events begin at
+// this moment, which stays there until the computation is over.
+func (b *Builder) begin(ctx context.Context, group []uint32) error {
+	at := &cursor{}
+	err := b.cfg.Loop.Do(ctx, func(batch *pipeline.Batch, step func(*pipeline.Record) error) error {
+		h, err := archive.HorizonOf(batch.Tx, b.cfg.Space)
+		if err != nil {
+			return err
+		}
+		*at = cursor{Task: taskJoin, Builds: group, From: h.Offset, Done: h.Offset}
+		err = step(&pipeline.Record{Work: rewrite(func(reg *registry) {
+			for _, a := range reg.Aggregates {
+				if !a.Whole {
+					a.Depth = depth{h.Offset, h.At}
+					at.Aggregates = append(at.Aggregates, a.Number)
+					at.To = max(at.To, a.From)
+				}
+			}
+			reg.move(group, waiting, joining)
+		})})
+		if err != nil {
+			return err
+		}
+		return b.write(batch.Tx, at)
+	})
+	if err == nil {
+		b.cfg.Logger.Info("computing audiences", "space", b.cfg.Space, "audiences", len(group), "from", at.From, "to", at.To)
+	}
+	return err
 }
 
 func numbers(builds []*build) []uint32 {

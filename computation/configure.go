@@ -103,6 +103,7 @@ func (r *registry) configure(rec *pipeline.Record, space *workspace.Space) {
 			}
 		}
 	}
+	r.Early = slices.DeleteFunc(r.Early, func(b *build) bool { return b.Offset <= rec.Offset })
 }
 
 // newest returns the build that an audience came to last, nil when there is
@@ -145,7 +146,8 @@ func (r *registry) start(rec *pipeline.Record, a *workspace.Audience, prog *quer
 		b.State, b.Failure = failed, "the audience would read its own membership"
 		return
 	}
+	r.claim(b, prog)
 	for i := range prog.Aggregates {
-		r.provide(b.wants(&prog.Aggregates[i]))
+		r.provide(b.wants(prog, i))
 	}
 }

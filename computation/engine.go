@@ -23,7 +23,7 @@ type Engine struct {
 
 	mu     sync.Mutex
 	graphs map[place]compiled
-	latest map[uint32]*graph // by space, whatever the epoch: for Prepare
+	latest map[uint32]*graph // by space, of the epoch that was passed last: for Prepare
 	wakes  map[place]chan struct{}
 }
 
@@ -82,6 +82,9 @@ func (e *Engine) Begin(b *pipeline.Batch) (pipeline.Pass, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.mu.Lock()
+	e.latest[b.Space] = g
+	e.mu.Unlock()
 	return &pass{
 		engine: e, batch: b, keys: keys{b.Space, b.Epoch}, graph: g, people: map[event.ProfileID]*person{}, sizes: map[uint32]int64{},
 	}, nil
@@ -119,7 +122,6 @@ func (e *Engine) graph(r kv.Reader, at place) (*graph, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.graphs[at] = compiled{string(digest), g}
-	e.latest[at.space] = g
 	return g, nil
 }
 

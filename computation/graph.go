@@ -1,7 +1,6 @@
 package computation
 
 import (
-	"fmt"
 	"slices"
 
 	"kith/event"
@@ -76,14 +75,19 @@ func compile(reg *registry) (*graph, error) {
 		if !b.State.fed() {
 			continue
 		}
-		p, err := query.ParseAudience(b.Audience.Query)
+		p, err := b.program()
 		if err != nil {
-			return nil, fmt.Errorf("build %d of audience %s: %w", b.Number, b.Audience.ID, err)
+			return nil, err
 		}
 		programs[b.Number] = p
-		for i := range p.Aggregates {
-			g.watch(reg.find(b.wants(&p.Aggregates[i])), p.Aggregates[i].Filter)
+		g.feed(b, p)
+	}
+	for _, b := range reg.Early {
+		p, err := b.program()
+		if err != nil {
+			return nil, err
 		}
+		g.feed(b, p)
 	}
 	for _, b := range reg.Builds {
 		for _, earlier := range b.Before {
@@ -100,6 +104,16 @@ func compile(reg *registry) (*graph, error) {
 		}
 	}
 	return g, nil
+}
+
+// feed has events feed what a build counts with. Of what is counted early some
+// may be missing, until it is adopted.
+func (g *graph) feed(b *build, p *query.Program) {
+	for i := range p.Aggregates {
+		if a := g.registry.find(b.wants(p, i)); a != nil {
+			g.watch(a, p.Aggregates[i].Filter)
+		}
+	}
 }
 
 // watch has events feed an aggregate.
@@ -174,7 +188,7 @@ func (g *graph) add(b *build, programs map[uint32]*query.Program, visited map[ui
 	d.traits = from(p.Traits)
 	for i := range p.Aggregates {
 		a := &p.Aggregates[i]
-		c := g.aggregates[g.registry.find(b.wants(a)).Number]
+		c := g.aggregates[g.registry.find(b.wants(p, i)).Number]
 		c.readers = addIndex(c.readers, d.index)
 		d.counters = append(d.counters, c)
 		var traits []origin

@@ -66,6 +66,10 @@ func (b *Builder) join(ctx context.Context, reg *registry, at *cursor) error {
 // joined ends a join: its aggregates are whole, and its builds are evaluated
 // from here on.
 func (b *Builder) joined(ctx context.Context, at *cursor) error {
+	var to *cursor
+	if len(at.Builds) > 0 {
+		to = &cursor{Task: taskSettle, Builds: at.Builds}
+	}
 	return b.advance(ctx, func(reg *registry) {
 		for _, a := range reg.Aggregates {
 			if slices.Contains(at.Aggregates, a.Number) {
@@ -73,7 +77,23 @@ func (b *Builder) joined(ctx context.Context, at *cursor) error {
 			}
 		}
 		reg.move(at.Builds, joining, settling)
-	}, &cursor{Task: taskSettle, Builds: at.Builds})
+		for _, n := range at.Builds {
+			if x := reg.build(n); x != nil && x.State == settling {
+				reg.fathom(x)
+			}
+		}
+	}, to)
+}
+
+// fathom notes how far back reaches what a build counts.
+func (r *registry) fathom(b *build) {
+	p, err := b.program()
+	if err != nil || b.Depths != nil {
+		return
+	}
+	for i := range p.Aggregates {
+		b.Depths = append(b.Depths, r.find(b.wants(p, i)).Depth)
+	}
 }
 
 // segment is a run of history on its way into parts.

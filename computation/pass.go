@@ -50,10 +50,10 @@ func (p *pass) Handle(r *pipeline.Record) error {
 	if res == nil || view == nil || r.Profile.IsZero() {
 		return nil
 	}
-	// Without audiences there is nothing to count. But timers outlive what they
+	// Without aggregates and audiences there is nothing to count. But timers outlive what they
 	// were set for: a page that did not learn that its own has fired would never
 	// set another.
-	if len(p.graph.registry.Builds) == 0 && r.Firing == nil && len(res.Merged) == 0 {
+	if len(p.graph.registry.Builds)+len(p.graph.registry.Early) == 0 && r.Firing == nil && len(res.Merged) == 0 {
 		return nil
 	}
 	t := turn{pass: p, record: r, resolution: res, view: view, who: p.person(r.Profile), now: r.At}

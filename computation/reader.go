@@ -152,8 +152,8 @@ func (d Reader) Status(r kv.Reader, space, epoch uint32, a *workspace.Audience) 
 		return s, err
 	}
 	s.Profiles, s.Progress = at.Count, 1
-	if at.Task == taskJoin && at.To > 0 {
-		s.Progress = float64(at.Done) / float64(at.To)
+	if at.Task == taskJoin && at.To > at.Done {
+		s.Progress = float64(at.Done-at.From) / float64(at.To-at.From)
 	}
 	return s, nil
 }

@@ -19,6 +19,9 @@ type registry struct {
 	Last       uint32       `json:"last"` // the last number given to a build, an aggregate or a shelf
 	Builds     []*build     `json:"builds"`
 	Aggregates []*aggregate `json:"aggregates"`
+	// Early are builds to come, whose events are counted already: see Adopt. They
+	// have no number, and no state.
+	Early []*build `json:"early,omitempty"`
 	// Litter says that cells of aggregates that are gone may lie about.
 	Litter bool `json:"litter,omitempty"`
 }
@@ -60,6 +63,10 @@ type build struct {
 	// announced.
 	Announcing bool   `json:"announcing,omitempty"`
 	Failure    string `json:"failure,omitempty"`
+	// Depths says, by the query's aggregates, where what is counted begins; see
+	// depth. It is there once the first computation has ended, and for a build
+	// that was adopted.
+	Depths []depth `json:"depths,omitempty"`
 }
 
 // Reference is a trait of a query that is another audience's membership.
@@ -94,9 +101,22 @@ type aggregate struct {
 	From  commitlog.Offset `json:"from"`
 	At    int64            `json:"at"`
 	Whole bool             `json:"whole,omitempty"`
+	// Depth is how far back a first computation has reached.
+	Depth depth `json:"depth,omitzero"`
+	// Early says that only builds to come count with it. Those that are there
+	// do not see it: where the epoch was worked out first, it was not there.
+	Early bool `json:"early,omitempty"`
 	// Shelf is where its cells are kept, together with those of other
 	// aggregates of the event.
 	Shelf uint32 `json:"shelf"`
+}
+
+// depth is where the space's events began when an aggregate's history was
+// counted: the horizon of then. The zero depth is the first record. Aggregates
+// that count the same from one depth hold the same.
+type depth struct {
+	Offset commitlog.Offset `json:"offset,omitempty"`
+	At     int64            `json:"at,omitempty"` // since when its events are counted, in milliseconds
 }
 
 // maxShelf is how many aggregates share a shelf.
@@ -141,57 +161,83 @@ func (b *build) chain() []uint32 {
 	return list
 }
 
-// wants returns the aggregate that a count of the build's query asks for.
-func (b *build) wants(a *query.Aggregate) *aggregate {
-	want := &aggregate{Event: a.Event, Since: b.base(), From: b.Offset, At: b.At}
+// want is what a build's query asks for: an aggregate that covers it. Of one
+// whose first computation has ended, or that was adopted, the depth is given.
+type want struct {
+	*aggregate
+	given bool
+	early bool // for a build to come
+}
+
+// wants returns what the count at a place of the build's query asks for.
+func (b *build) wants(p *query.Program, i int) want {
+	a := &p.Aggregates[i]
+	x := &aggregate{Event: a.Event, Since: b.base(), From: b.Offset, At: b.At}
 	if a.Filter != nil {
-		want.Filter = a.Filter.String()
+		x.Filter = a.Filter.String()
 	}
 	switch {
 	case a.Filter != nil && a.Filter.Dynamic():
-		want.Kind, want.Keep, want.Reach = moments, query.All, a.Window.To
+		x.Kind, x.Keep, x.Reach = moments, query.All, a.Window.To
 	case a.Window.Whole():
-		want.Kind = tallies
+		x.Kind = tallies
 	default:
-		want.Kind, want.Keep, want.Reach = times, a.Needed, a.Window.To
+		x.Kind, x.Keep, x.Reach = times, a.Needed, a.Window.To
 		if a.Window.From > 0 {
-			want.Keep = query.All // the newest may be too young for the window
+			x.Keep = query.All // the newest may be too young for the window
 		}
 	}
-	want.Whole = want.Since.Offset > 0
-	return want
+	x.Whole = x.Since.Offset > 0
+	w := want{aggregate: x, early: b.Number == 0}
+	if i < len(b.Depths) {
+		x.Depth, w.given = b.Depths[i], true
+	}
+	return w
 }
 
-// find returns the aggregate from which want is read: the newest that is whole
-// and covers it, else the oldest that covers it, which is the one that is
-// joined together with the build that wants it; nil when there is none.
-func (r *registry) find(want *aggregate) *aggregate {
+// find returns the aggregate from which w is read: of those that are whole and
+// cover it the one that reaches back furthest, the newest of these; else the
+// oldest that covers it, which is the one that is joined together with the
+// build that wants it; nil when there is none.
+func (r *registry) find(w want) *aggregate {
 	var best *aggregate
 	for _, a := range r.Aggregates {
-		if a.covers(want) && (best == nil || a.Whole) {
+		switch {
+		case !a.covers(w.aggregate) || a.Early && !w.early || w.given && a.Depth.Offset != w.Depth.Offset:
+		case best == nil, a.Whole && (!best.Whole || a.Depth.Offset <= best.Depth.Offset):
 			best = a
 		}
 	}
 	return best
 }
 
-// provide makes sure that there is an aggregate that covers want. A new one
-// keeps what all that count the same need, so that it can take their place.
-func (r *registry) provide(want *aggregate) {
-	if r.find(want) != nil {
+// provide makes sure that there is an aggregate that covers w. A new one keeps
+// what all that count the same need, so that it can take their place.
+func (r *registry) provide(w want) {
+	if r.find(w) != nil {
 		return
 	}
 	for _, a := range r.Aggregates {
-		if a.same(want) {
-			want.Reach = max(want.Reach, a.Reach)
-			if want.Keep != query.All && (a.Keep == query.All || a.Keep > want.Keep) {
-				want.Keep = a.Keep
-			}
+		if a.same(w.aggregate) && (w.early || !a.Early) {
+			w.widen(a)
 		}
 	}
+	r.add(w.aggregate)
+}
+
+// widen has a keep what b keeps, too.
+func (a *aggregate) widen(b *aggregate) {
+	a.Reach = max(a.Reach, b.Reach)
+	if a.Keep != query.All && (b.Keep == query.All || b.Keep > a.Keep) {
+		a.Keep = b.Keep
+	}
+}
+
+// add adds an aggregate, with a number and a place on a shelf.
+func (r *registry) add(a *aggregate) {
 	r.Last++
-	want.Number, want.Shelf = r.Last, r.shelf(want.Event)
-	r.Aggregates = append(r.Aggregates, want)
+	a.Number, a.Shelf = r.Last, r.shelf(a.Event)
+	r.Aggregates = append(r.Aggregates, a)
 }
 
 // shelf returns a shelf of an event that has room, a new one if there is none.
@@ -213,27 +259,44 @@ func (r *registry) shelf(event string) uint32 {
 
 // prune drops the aggregates that nobody reads any more.
 func (r *registry) prune() error {
-	used := map[uint32]bool{}
-	for _, b := range r.Builds {
-		if !b.State.fed() {
+	used, early := map[uint32]bool{}, map[uint32]bool{}
+	for _, b := range slices.Concat(r.Builds, r.Early) {
+		if b.Number > 0 && !b.State.fed() {
 			continue
 		}
-		p, err := query.ParseAudience(b.Audience.Query)
+		p, err := b.program()
 		if err != nil {
-			return fmt.Errorf("build %d of audience %s: %w", b.Number, b.Audience.ID, err)
+			return err
 		}
 		for i := range p.Aggregates {
-			if a := r.find(b.wants(&p.Aggregates[i])); a != nil {
+			w := b.wants(p, i)
+			switch a := r.find(w); {
+			case a == nil:
+			case w.early:
+				early[a.Number] = true
+			default:
 				used[a.Number] = true
 			}
 		}
 	}
 	before := len(r.Aggregates)
-	r.Aggregates = slices.DeleteFunc(r.Aggregates, func(a *aggregate) bool { return !used[a.Number] })
+	r.Aggregates = slices.DeleteFunc(r.Aggregates, func(a *aggregate) bool { return !used[a.Number] && !early[a.Number] })
+	for _, a := range r.Aggregates {
+		a.Early = !used[a.Number]
+	}
 	if len(r.Aggregates) < before {
 		r.Litter = true
 	}
 	return nil
+}
+
+// program returns the build's query, checked.
+func (b *build) program() (*query.Program, error) {
+	p, err := query.ParseAudience(b.Audience.Query)
+	if err != nil {
+		return nil, fmt.Errorf("build %d of audience %s: %w", b.Number, b.Audience.ID, err)
+	}
+	return p, nil
 }
 
 func (r *registry) build(number uint32) *build {
