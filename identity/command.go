@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"kith/commitlog"
 	"kith/event"
 	"kith/kv"
 	"kith/pipeline"
@@ -57,21 +58,27 @@ func (p *pass) remove(r *pipeline.Record, res *Resolution, id event.Identifier) 
 }
 
 // leave ends the membership of a user in an account, under whichever of their
-// ids it was written.
+// ids it was written. It says whose the identifiers are also where one of them
+// is nobody's: a revision that gives it an owner takes the other as it was.
 func (p *pass) leave(r *pipeline.Record, res *Resolution, user, account event.Identifier) error {
 	rs, err := p.rulesFor(r.Snapshot)
 	if err != nil {
 		return err
 	}
-	u, err := p.owner(rs.normal(user))
-	if err != nil || u.IsZero() {
+	u, err := p.ownedBy(rs.normal(user), r.Offset)
+	if err != nil {
 		return err
 	}
-	a, err := p.owner(rs.normal(account))
-	if err != nil || a.IsZero() {
+	a, err := p.ownedBy(rs.normal(account), r.Offset)
+	if err != nil {
 		return err
 	}
-	pairs, err := p.memberships(u, a)
+	res.Profile, res.Account = u, a
+	r.Profile, r.Account = u, a
+	if u.IsZero() || a.IsZero() {
+		return nil
+	}
+	pairs, err := p.memberships(u, a, r.Offset)
 	if err != nil {
 		return err
 	}
@@ -79,8 +86,6 @@ func (p *pass) leave(r *pipeline.Record, res *Resolution, user, account event.Id
 		p.members[pair] = nil
 		p.linked = append(p.linked, pair)
 	}
-	res.Profile, res.Account = u, a
-	r.Profile, r.Account = u, a
 	if len(pairs) > 0 {
 		res.Left = true
 		p.emit(r, u, pipeline.Change{Kind: pipeline.AccountLeft, Other: a})
@@ -88,14 +93,42 @@ func (p *pass) leave(r *pipeline.Record, res *Resolution, user, account event.Id
 	return nil
 }
 
+// ownedBy returns whose an identifier that a record names is, or was where its
+// collection is given; the zero id for nobody's.
+func (p *pass) ownedBy(id event.Identifier, at commitlog.Offset) (event.ProfileID, error) {
+	if owner, given := p.stage.owned(id.Collection, at); given {
+		return owner, nil
+	}
+	return p.owner(id)
+}
+
+// partOf returns what a profile is part of, or was at a record where its
+// collection is given.
+func (p *pass) partOf(collection string, id event.ProfileID, at commitlog.Offset) (event.ProfileID, error) {
+	if p.stage.given == nil || p.stage.given.Collection != collection {
+		return p.resolve(id, p.seq)
+	}
+	for {
+		l, err := p.link(id)
+		if err != nil || l.Link == nil || l.Offset > at {
+			return id, err
+		}
+		id = l.Parent
+	}
+}
+
 // memberships returns the links between a user and an account as they are
-// written: between any of those that the two have become of.
-func (p *pass) memberships(user, account event.ProfileID) ([][2]event.ProfileID, error) {
+// written: between any of those that the two have become of by the record at
+// an offset.
+func (p *pass) memberships(user, account event.ProfileID, at commitlog.Offset) ([][2]event.ProfileID, error) {
 	n, err := p.newest(user)
 	if err != nil {
 		return nil, err
 	}
 	if n == nil {
+		if p.stage.given != nil {
+			return nil, nil // a user who is given and gone
+		}
 		return nil, errStored
 	}
 	var pairs [][2]event.ProfileID
@@ -105,8 +138,12 @@ func (p *pass) memberships(user, account event.ProfileID) ([][2]event.ProfileID,
 			return nil
 		}
 		seen[pair] = true
-		of, err := p.resolve(pair[1], p.seq)
-		if err == nil && of == account {
+		u, err := p.partOf(event.Users, pair[0], at)
+		if err != nil {
+			return err
+		}
+		a, err := p.partOf(event.Accounts, pair[1], at)
+		if err == nil && u == user && a == account {
 			pairs = append(pairs, pair)
 		}
 		return err
@@ -136,11 +173,7 @@ func (p *pass) memberships(user, account event.ProfileID) ([][2]event.ProfileID,
 	}
 	// And those of this batch, which are not written yet.
 	for _, pair := range p.linked {
-		of, err := p.resolve(pair[0], p.seq)
-		if err != nil {
-			return nil, err
-		}
-		if of == user && p.members[pair] != nil {
+		if p.members[pair] != nil {
 			if err := consider(pair); err != nil {
 				return nil, err
 			}

@@ -445,7 +445,7 @@ func (p *pass) join(r *pipeline.Record, res *Resolution) error {
 	if m == nil {
 		m = &Member{Offset: r.Offset, Time: r.Time}
 		p.linked = append(p.linked, pair)
-		before, err := p.linkedBefore(res)
+		before, err := p.linkedBefore(r, res)
 		if err != nil {
 			return err
 		}
@@ -457,7 +457,7 @@ func (p *pass) join(r *pipeline.Record, res *Resolution) error {
 
 // linkedBefore reports whether a merge has made a user and an account of those
 // who were linked under other ids.
-func (p *pass) linkedBefore(res *Resolution) (bool, error) {
+func (p *pass) linkedBefore(r *pipeline.Record, res *Resolution) (bool, error) {
 	if res.Created || res.AccountCreated {
 		return false, nil
 	}
@@ -469,7 +469,7 @@ func (p *pass) linkedBefore(res *Resolution) (bool, error) {
 	if err != nil || user == nil || account == nil || user.merged.len()+account.merged.len() == 0 {
 		return false, err
 	}
-	pairs, err := p.memberships(res.Profile, res.Account)
+	pairs, err := p.memberships(res.Profile, res.Account, r.Offset)
 	return len(pairs) > 0, err
 }
 

@@ -46,24 +46,20 @@ func CopyRules(from kv.Reader, to kv.Tx, space, epoch uint32) error {
 	return nil
 }
 
-// CopyOwner copies to an epoch of another store whose an identifier is, and the
-// links and the graph that lead there from the ids of given, which are of the
-// same collection: so that a command that names it can be carried out there.
-func CopyOwner(from kv.Reader, to kv.Tx, space, epoch uint32, id event.Identifier) error {
+// CopyFamily copies to an epoch of another store a profile of the collection
+// that is given there, as it was when it was last its own, and the links of
+// those that were merged into it: so that a command that was about it can be
+// carried out there. Nothing is copied of one that is gone.
+func CopyFamily(from kv.Reader, to kv.Tx, space, epoch uint32, id event.ProfileID) error {
 	k := keys{space, epoch}
-	owner, err := NewReader(from, space, epoch).owner(id)
-	if err != nil || owner.IsZero() {
+	p, err := NewReader(from, space, epoch).Frozen(id)
+	if err != nil || p == nil {
 		return err
 	}
-	p, err := NewReader(from, space, epoch).Profile(owner)
+	list, err := NewReader(from, space, epoch).graphKeys(id)
 	if err != nil {
 		return err
 	}
-	list, err := NewReader(from, space, epoch).graphKeys(owner)
-	if err != nil {
-		return err
-	}
-	list = append(list, k.owner(id))
 	for _, child := range p.Merged {
 		list = append(list, k.link(child))
 	}

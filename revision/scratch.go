@@ -107,7 +107,7 @@ func (s *scratch) close() error {
 // history of each profile.
 func (s *scratch) Record(b *pipeline.Batch, records []*pipeline.Record) error {
 	for _, r := range records {
-		if r.Event == nil {
+		if r.Event == nil && (r.Command == nil || r.Command.Leave == nil) {
 			continue
 		}
 		s.past.mu.Lock()

@@ -255,6 +255,13 @@ func (r *Reviser) compare(v, n kv.Reader, w *task, s *scratch) (*difference, err
 			d.whose[at] = is
 		}
 	}
+	for _, at := range s.basis.leaves {
+		// One is of the set when it is about somebody who was or is in it.
+		was, is := s.basis.before[at], s.whose[at]
+		if is != was && (!s.mine(is).IsZero() || s.basis.set.members[s.mine(was)]) {
+			d.whose[at] = is
+		}
+	}
 	d.touched = slices.SortedFunc(maps.Keys(touched), compareIDs)
 	return d, d.tell(before, now, s)
 }
@@ -265,15 +272,19 @@ func compareIDs(a, b event.ProfileID) int { return slices.Compare(a[:], b[:]) }
 func (s *scratch) ids() []event.ProfileID {
 	all := maps.Clone(s.basis.set.members)
 	for _, w := range s.whose {
-		id := w.Profile
-		if s.collection == event.Accounts {
-			id = w.Account
-		}
-		if !id.IsZero() {
+		if id := s.mine(w); !id.IsZero() {
 			all[id] = true
 		}
 	}
 	return slices.SortedFunc(maps.Keys(all), compareIDs)
+}
+
+// mine returns the owner in the collection that is worked out.
+func (s *scratch) mine(w archive.Whose) event.ProfileID {
+	if s.collection == event.Accounts {
+		return w.Account
+	}
+	return w.Profile
 }
 
 // compute notes what changes in sizes and timers.

@@ -23,8 +23,9 @@ type basis struct {
 	standing computation.Standing
 	at       pipeline.Position
 	finder   *identity.Finder                   // under the rules of that moment
-	before   map[commitlog.Offset]archive.Whose // whose the events of the set are
+	before   map[commitlog.Offset]archive.Whose // whose the events of the set and the leaves are
 	commands []*pipeline.Judged                 // that may concern the set, in order
+	leaves   []commitlog.Offset                 // of those, the ones that end a membership
 }
 
 // A scratch that is this many records behind the loop, or less, does the rest
@@ -184,6 +185,9 @@ func (r *Reviser) landmarks(ctx context.Context, w *task, b *basis) (configs []c
 		if err != nil {
 			return nil, err
 		}
+		if c.Leave != nil {
+			b.leaves = append(b.leaves, l.Offset)
+		}
 		if c.Leave != nil || c.DeleteIdentifier != nil && c.DeleteIdentifier.Identifier.Identifier().Collection == w.collection {
 			b.commands = append(b.commands, j)
 		}
@@ -257,19 +261,20 @@ func prepare(v kv.Reader, tx kv.Tx, w *task, b *basis) error {
 	if err := profile.CopyIndex(v, tx, w.space, w.epoch); err != nil {
 		return err
 	}
-	for _, j := range b.commands {
-		c, err := event.ParseCommand(j.Processed())
+	for _, at := range b.leaves {
+		whose, err := archive.WhoseAre(v, w.space, w.epoch, []commitlog.Offset{at})
 		if err != nil {
 			return err
 		}
-		if c.Leave == nil {
-			continue
-		}
-		id := c.Leave.Account.Identifier()
+		b.before[at] = whose[at]
+		id := whose[at].Account
 		if w.collection == event.Accounts {
-			id = c.Leave.User.Identifier()
+			id = whose[at].Profile
 		}
-		if err := identity.CopyOwner(v, tx, w.space, w.epoch, b.finder.Normal(id)); err != nil {
+		if id.IsZero() {
+			continue // it was nobody's then
+		}
+		if err := identity.CopyFamily(v, tx, w.space, w.epoch, id); err != nil {
 			return err
 		}
 	}
