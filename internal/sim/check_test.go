@@ -258,7 +258,9 @@ func (h *history) checkAudiences(l *look, world *model.World, when string) {
 					sum = append(sum, id.String())
 				}
 			}
-			if !l.corrected {
+			// One that was disabled before it had been computed has members
+			// after a rebuild, which waits for that, and nobody was told.
+			if !l.corrected && (a.Enabled || h.seen.Rebuilds == 0) {
 				h.same("what was announced of "+a.Key, members, sum)
 			}
 			if !a.Enabled {

@@ -1,10 +1,13 @@
 package sim
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	"kith/event"
+	"kith/internal/sim/model"
 	"kith/workspace"
 )
 
@@ -16,6 +19,76 @@ var triggers = []struct {
 	{`type = "track"`, func(typ, _ string) bool { return typ == "track" }},
 	{`type = "identify"`, func(typ, _ string) bool { return typ == "identify" }},
 	{`event = "A"`, func(typ, name string) bool { return typ == "track" && name == "A" }},
+}
+
+// eventFilter is a condition of an event filter, and the same as the model
+// reads it.
+type eventFilter struct {
+	text  string
+	match model.Filter
+}
+
+// part returns what an event holds at a path, nil for nothing.
+func part(e map[string]any, path ...string) (v any) {
+	v = e
+	for _, name := range path {
+		m, _ := v.(map[string]any)
+		v = m[name]
+	}
+	return v
+}
+
+var filters = []eventFilter{
+	{`event = 'B'`, func(e map[string]any) bool { return e["event"] == "B" }},
+	{`type in ['page', 'group'] and userId != 'u1'`, func(e map[string]any) bool {
+		return (e["type"] == "page" || e["type"] == "group") && e["userId"] != "u1"
+	}},
+	{`properties.v >= 3 or traits.x = 2`, func(e map[string]any) bool {
+		return part(e, "properties", "v") == json.Number("3") || part(e, "traits", "x") == json.Number("2")
+	}},
+	{`userId = 'u4'`, func(e map[string]any) bool { return e["userId"] == "u4" }},
+	{`match(anonymousId, 'a[12]') and !userId`, func(e map[string]any) bool {
+		return e["anonymousId"] == "a1" || e["anonymousId"] == "a2" // a user's id is text and never true
+	}},
+	{`contains(traits.email, 'e3') or contains(context.traits.email, 'e3')`, func(e map[string]any) bool {
+		return part(e, "traits", "email") == "e3@example.com" || part(e, "context", "traits", "email") == "e3@example.com"
+	}},
+}
+
+// filter declares an event filter, changes one, or takes one away.
+func (h *history) filter() {
+	var found struct {
+		Filters []struct {
+			ID      string
+			Enabled bool
+		}
+	}
+	if !h.api("GET", "/filters?integrationId="+h.spaceID, nil, &found) {
+		return
+	}
+	text := pick(h.dice, filters).text
+	n := h.dice.n(5)
+	if len(found.Filters) == 0 {
+		n = 0
+	}
+	switch {
+	case n < 2:
+		h.named++
+		h.tell("event filter %d: %s", h.named, text)
+		h.api("POST", "/filters", map[string]any{"integrationId": h.spaceID, "name": fmt.Sprintf("f%d", h.named), "if": text}, nil)
+	case n < 3:
+		f := pick(h.dice, found.Filters)
+		h.tell("event filter %s: %s", f.ID, text)
+		h.api("PATCH", "/filters/"+f.ID, map[string]any{"if": text}, nil)
+	case n < 4:
+		f := pick(h.dice, found.Filters)
+		h.tell("event filter %s enabled: %v", f.ID, !f.Enabled)
+		h.api("PATCH", "/filters/"+f.ID, map[string]any{"enabled": !f.Enabled}, nil)
+	default:
+		f := pick(h.dice, found.Filters)
+		h.tell("event filter %s is removed", f.ID)
+		h.api("DELETE", "/filters/"+f.ID, nil, nil)
+	}
 }
 
 func (h *history) addDestination() {
@@ -170,7 +243,7 @@ func (h *history) configure() {
 	a := &h.made[i]
 	read := slices.ContainsFunc(h.made, func(o madeAudience) bool { return !o.gone && o.reads == a.key })
 	at := "/spaces/" + h.spaceID + "/audiences/" + a.id
-	switch n := h.dice.n(12); {
+	switch n := h.dice.n(14); {
 	case n < 2:
 		if len(h.made) < 7 {
 			h.addAudience(false)
@@ -181,13 +254,15 @@ func (h *history) configure() {
 		}
 	case n < 5:
 		h.identifiers()
-	case n < 6:
+	case n < 7:
+		h.filter()
+	case n < 8:
 		h.enable(pick(h.dice, h.outlets), h.dice.of(2))
 	case a.gone:
-	case n < 7:
+	case n < 9:
 		h.connect(i)
 		a.steady = false
-	case n < 8 && !read:
+	case n < 10 && !read:
 		a.steady = false
 		if a.reads != "" && !a.enabled {
 			return // what it reads may be disabled by now
@@ -198,14 +273,14 @@ func (h *history) configure() {
 			return
 		}
 		a.enabled = !a.enabled
-	case n < 9 && !read:
+	case n < 11 && !read:
 		h.tell("audience %s is deleted", a.key)
 		if !h.api("DELETE", at, nil, nil) {
 			h.reread()
 			return
 		}
 		a.gone = true
-	case n < 12:
+	case n < 14:
 		if !a.enabled {
 			return
 		}
@@ -241,11 +316,14 @@ func (h *history) enable(o *outletInfo, on bool) {
 func (h *history) identifiers() {
 	d := h.dice
 	rules := []workspace.IdentifierRule{}
-	for _, name := range []string{"user_id", "anonymous_id", "email", "group_id", "card"} {
+	for _, name := range []string{"user_id", "anonymous_id", "email", "group_id", "card", "crm"} {
 		if d.of(10) && name != "user_id" { // a list without it is refused
 			continue
 		}
 		r := workspace.IdentifierRule{Type: name}
+		if name == "crm" {
+			r.Collection = event.Accounts
+		}
 		if d.of(3) {
 			r.Limit = 1 + d.n(3)
 		}

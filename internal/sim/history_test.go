@@ -21,6 +21,7 @@ type history struct {
 	outlets  []*outletInfo
 	made     []madeAudience
 	messages int
+	named    int      // event filters so far
 	standing []uint64 // commands that may be lifted
 	ruled    bool     // a rebuild has put later rules in force from the start
 
@@ -213,6 +214,9 @@ var (
 	users   = []string{"u1", "u2", "u3", "u4"}
 	devices = []string{"a1", "a2", "a3", "a4", "a5"}
 	emails  = []string{"e1@example.com", "e2@example.com", "e3@example.com"}
+	cards   = []string{"c1", "c2", "c3"}
+	groups  = []string{"g1", "g2", "g3"}
+	crms    = []string{"r1", "r2", "r3"}
 )
 
 // event makes the body of an event, or takes one that was sent before.
@@ -230,8 +234,12 @@ func (h *history) event() string {
 	}
 	context := map[string]any{}
 	traits := map[string]any{}
+	external := func(collection, name string, values []string) {
+		list, _ := context["externalIds"].([]any)
+		context["externalIds"] = append(list, map[string]any{"collection": collection, "type": name, "id": pick(d, values), "encoding": "none"})
+	}
 	if d.of(4) {
-		context["externalIds"] = []any{map[string]any{"collection": "users", "type": "card", "id": pick(d, []string{"c1", "c2", "c3"}), "encoding": "none"}}
+		external("users", "card", cards)
 	}
 	switch d.n(8) {
 	case 0, 1:
@@ -249,7 +257,10 @@ func (h *history) event() string {
 	case 2:
 		body["type"], body["name"] = "page", "Home"
 	case 3:
-		body["type"], body["groupId"] = "group", pick(d, []string{"g1", "g2"})
+		body["type"], body["groupId"] = "group", pick(d, groups)
+		if d.of(2) {
+			external("accounts", "crm", crms)
+		}
 		body["traits"] = map[string]any{"plan": pick(d, []string{"pro", "free"})}
 	default:
 		body["type"], body["event"] = "track", pick(d, []string{"A", "A", "B"})

@@ -27,10 +27,11 @@ const space = 1
 type look struct {
 	db    *memkv.DB
 	epoch uint32 // the live one
-	// override is the number of a snapshot, and rules those of it, which hold in
-	// the live epoch from the start; zero when it goes by the rules as recorded.
+	// override is the number of a snapshot, and rules the space with those of
+	// it, which hold in the live epoch from the start; zero when it goes by the
+	// rules as recorded.
 	override uint64
-	rules    []workspace.IdentifierRule
+	rules    *workspace.Space
 
 	archive *archive.Archive
 	engine  computation.Reader
@@ -60,14 +61,9 @@ func (h *history) look() *look {
 		f := kv.FieldsOf(must(r.Get(kv.WorkspaceKey('m').Byte('e').Uint32(space))))
 		f.Byte()
 		l.epoch = uint32(f.Uvarint())
-		n, sp, err := identity.NewReader(r, space, l.epoch).Override()
-		if sp != nil {
-			l.override, l.rules = n, sp.Identifiers
-		}
-		if err != nil {
-			return err
-		}
-		return nil
+		var err error
+		l.override, l.rules, err = identity.NewReader(r, space, l.epoch).Override()
+		return err
 	})
 	snapshots, err := workspace.Open(ctx, l.db, workspace.Options{Clock: clock.NewManual(h.now), Random: newDice(0, 0)})
 	if err != nil {
@@ -91,11 +87,11 @@ func (h *history) look() *look {
 				snap = must(snapshots.At(reader, must(event.ConfigNumber(r.Body))))
 				return nil
 			})
-			rules := snap.SpaceByNumber(space).Identifiers
+			rules := snap.SpaceByNumber(space)
 			if snap.Number < l.override {
 				rules = l.rules
 			}
-			l.history = append(l.history, model.Record{Offset: i, Rules: rules})
+			l.history = append(l.history, model.Record{Offset: i, Rules: rules.Identifiers, Filters: filtersOf(rules)})
 			for _, a := range snap.Audiences {
 				if _, known := l.began[version(&a)]; !known {
 					l.began[version(&a)] = i
@@ -113,6 +109,17 @@ func (h *history) look() *look {
 		l.outputs = append(l.outputs, must(pipeline.DecodeOutputs(b.Data))...)
 	}
 	return l
+}
+
+// filtersOf returns the filters of a space as the model reads them.
+func filtersOf(s *workspace.Space) (list []model.Filter) {
+	for _, f := range s.Filters {
+		i := slices.IndexFunc(filters, func(known eventFilter) bool { return known.text == f.If })
+		if f.Enabled {
+			list = append(list, filters[i].match)
+		}
+	}
+	return list
 }
 
 func version(a *workspace.Audience) string {

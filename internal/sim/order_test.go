@@ -8,6 +8,15 @@ import (
 	"kith/fault"
 )
 
+// account is an identifier that some account may have.
+func (h *history) account() event.ExternalID {
+	id := event.ExternalID{Collection: event.Accounts, Type: "group_id", ID: pick(h.dice, groups)}
+	if h.dice.of(3) {
+		id.Type, id.ID = "crm", pick(h.dice, crms)
+	}
+	return id
+}
+
 // anybody is an identifier that somebody may have.
 func (h *history) anybody() event.ExternalID {
 	id := event.ExternalID{Collection: event.Users}
@@ -17,7 +26,7 @@ func (h *history) anybody() event.ExternalID {
 	case 1:
 		id.Type, id.ID = "email", pick(h.dice, emails)
 	case 2:
-		id.Type, id.ID = "card", pick(h.dice, []string{"c1", "c2", "c3"})
+		id.Type, id.ID = "card", pick(h.dice, cards)
 	default:
 		id.Type, id.ID = "anonymous_id", pick(h.dice, devices)
 	}
@@ -27,24 +36,31 @@ func (h *history) anybody() event.ExternalID {
 // order gives a command, while events keep coming.
 func (h *history) order() {
 	var c event.Command
-	switch n := h.dice.n(12); {
-	case n < 5:
+	switch n := h.dice.n(16); {
+	case n < 4:
 		user := event.ExternalID{Collection: event.Users, Type: "user_id", ID: pick(h.dice, users)}
 		c.Separate = &event.Separate{Left: []event.ExternalID{user}, Right: []event.ExternalID{h.anybody(), h.anybody()}}
 		if h.dice.of(2) {
 			c.Separate.Right = append(c.Separate.Right, h.anybody())
 		}
+	case n < 5:
+		c.Separate = &event.Separate{Left: []event.ExternalID{h.account()}, Right: []event.ExternalID{h.account()}}
 	case n < 7:
 		id := h.anybody()
+		if h.dice.of(4) {
+			id = h.account()
+		}
 		c.Block = &id
 	case n < 9 && len(h.standing) > 0:
 		c.Lift = &event.Lift{Offset: pick(h.dice, h.standing)}
 	case n < 11:
 		c.DeleteIdentifier = &event.DeleteIdentifier{Identifier: h.anybody()}
+	case n < 12:
+		c.DeleteIdentifier = &event.DeleteIdentifier{Identifier: h.account()}
 	default:
 		c.Leave = &event.Leave{
 			User:    event.ExternalID{Collection: event.Users, Type: "user_id", ID: pick(h.dice, users)},
-			Account: event.ExternalID{Collection: event.Accounts, Type: "group_id", ID: pick(h.dice, []string{"g1", "g2"})},
+			Account: h.account(),
 		}
 	}
 	if c.Check() != nil {

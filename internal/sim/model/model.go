@@ -10,7 +10,7 @@ import (
 )
 
 // Record is a record of a space's sequence: an event, a command, or the
-// identifier rules that are in force from here on.
+// identifier rules and event filters that are in force from here on.
 type Record struct {
 	Offset int
 	ID     event.RecordID
@@ -20,8 +20,13 @@ type Record struct {
 	Source    string // the id of the source it came from
 	MessageID string // a later event with the same one does not count
 	Rules     []workspace.IdentifierRule
+	Filters   []Filter
 	Command   *event.Command
 }
+
+// Filter reports whether an event, as it is parsed with numbers as json.Number,
+// is to be nobody's.
+type Filter func(event map[string]any) bool
 
 // World is everybody there is after a history.
 type World struct {
@@ -38,6 +43,7 @@ type World struct {
 	Joined, Left      int
 
 	rules    []rule
+	filters  []Filter
 	seen     map[string]bool
 	groups   []groupCall
 	standing []Record // separate, block and lift, as far as they are in force
@@ -81,6 +87,7 @@ func (w *World) Add(r Record) {
 		w.command(r)
 	case r.Body == nil:
 		w.setRules(r.Rules)
+		w.filters = r.Filters
 	case !w.seen[r.MessageID]:
 		w.seen[r.MessageID] = true
 		w.event(r)
@@ -135,7 +142,7 @@ func createdAt(list []*Profile, offset int) *Profile {
 // event finds out whose an event is.
 func (w *World) event(r Record) {
 	body := parse(r.Body)
-	if optedOut(body) {
+	if optedOut(body) || slices.ContainsFunc(w.filters, func(f Filter) bool { return f(body) }) {
 		return
 	}
 	ids := w.identifiers(body)
