@@ -32,19 +32,9 @@ func (p *pass) remove(r *pipeline.Record, res *Resolution, id event.Identifier) 
 	if err != nil || owner.IsZero() {
 		return err
 	}
-	before, err := p.newest(owner)
-	if err != nil {
+	if err := p.takeAway(id, owner); err != nil {
 		return err
 	}
-	if before == nil {
-		return errStored
-	}
-	next, err := before.without(id)
-	if err != nil {
-		return err
-	}
-	p.own(id, event.ProfileID{})
-	p.put(next)
 	if id.Collection == event.Accounts {
 		res.Account = owner
 	} else {
@@ -52,7 +42,6 @@ func (p *pass) remove(r *pipeline.Record, res *Resolution, id event.Identifier) 
 	}
 	r.Profile, r.Account = res.Profile, res.Account
 	res.Removed = append(res.Removed, id)
-	p.parted(id, owner)
 	p.emit(r, owner, pipeline.Change{Kind: pipeline.IdentifierRemoved, Subject: id.Type + ":" + id.Value})
 	return nil
 }

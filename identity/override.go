@@ -34,6 +34,12 @@ func SetOverride(tx kv.Tx, space, epoch uint32, s *workspace.Snapshot) error {
 	return tx.Set(keys{space, epoch}.override(), kv.Value{overrideFormat}.Uvarint(s.Number).Bytes(body))
 }
 
+// DropOverride has every record of an epoch go by the rules of its own time
+// again, from where the epoch stands.
+func DropOverride(tx kv.Tx, space, epoch uint32) error {
+	return tx.Delete(keys{space, epoch}.override())
+}
+
 // Override returns the number of the snapshot whose rules hold in this epoch
 // from its start, and the space with those rules; zero and nil when every
 // record goes by the rules of its own time.

@@ -71,10 +71,18 @@ func Revised(tx kv.Tx, space, epoch uint32, command commitlog.Offset) error {
 }
 
 // Preload puts standing commands in force from the start of an epoch that no
-// record has gone through yet. Their records change nothing when they come.
+// record has gone through yet, those that it does not know. Their records change
+// nothing when they come.
 func Preload(tx kv.Tx, space, epoch uint32, list []Standing) error {
 	k := keys{space, epoch}
 	for _, s := range list {
+		known, err := tx.Get(k.standing(s.Offset))
+		if err != nil {
+			return err
+		}
+		if known != nil {
+			continue
+		}
 		if err := addStanding(tx, k, s); err != nil {
 			return err
 		}
@@ -195,12 +203,7 @@ func (p *pass) ordersFor(rs *rules) (*orders, error) {
 
 func newOrders(list []Standing, rs *rules) *orders {
 	o := &orders{rules: rs, blocked: map[event.Identifier]commitlog.Offset{}, sides: map[event.Identifier][]side{}}
-	lifted := map[commitlog.Offset]bool{}
-	for _, s := range list {
-		if s.Command.Lift != nil {
-			lifted[commitlog.Offset(s.Command.Lift.Offset)] = true
-		}
-	}
+	lifted := liftedIn(list)
 	for _, s := range list {
 		switch c := s.Command; {
 		case lifted[s.Offset]:
@@ -220,6 +223,17 @@ func newOrders(list []Standing, rs *rules) *orders {
 		}
 	}
 	return o
+}
+
+// liftedIn returns the commands of a list that others of it lift.
+func liftedIn(list []Standing) map[commitlog.Offset]bool {
+	lifted := map[commitlog.Offset]bool{}
+	for _, s := range list {
+		if s.Command.Lift != nil {
+			lifted[commitlog.Offset(s.Command.Lift.Offset)] = true
+		}
+	}
+	return lifted
 }
 
 // block takes the values out of ids that a command has blocked.
