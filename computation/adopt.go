@@ -15,8 +15,8 @@ import (
 // Adopt.
 type Wanted struct{ builds []wanted }
 
-// wanted is a build, and of the aggregates it counts with those whose first
-// computation has ended; nil for others.
+// wanted is a build, and by its aggregates what they count; nil for those whose
+// first computation has not ended.
 type wanted struct {
 	*build
 	counts []*aggregate
@@ -40,11 +40,16 @@ func (r *registry) wanted() (w Wanted, err error) {
 		}
 		x := wanted{build: b, counts: make([]*aggregate, len(p.Aggregates))}
 		for i := range p.Aggregates {
-			switch a := r.find(b.wants(p, i)); {
-			case a != nil && a.Whole:
-				x.counts[i] = a
-			case i < len(b.Depths): // it stands still, and nothing counts for it
-				x.counts[i] = b.wants(p, i).aggregate
+			switch {
+			case b.State == frozen: // nothing counts for it any more
+				if i < len(b.Depths) {
+					x.counts[i] = b.wants(&p.Aggregates[i])
+					x.counts[i].Depth = b.Depths[i]
+				}
+			default:
+				if a := r.aggregate(b.Counts[i]); a.Whole {
+					x.counts[i] = a
+				}
 			}
 		}
 		w.builds = append(w.builds, x)
@@ -90,34 +95,39 @@ func (r *registry) adopt(w Wanted, pos pipeline.Position, begin depth) {
 		b := &build{Audience: early(x.Audience), Offset: x.Offset, At: x.At}
 		p, err := b.program()
 		if err != nil {
-			continue // as the epoch that wants it: it is looked at once more when its record comes
+			continue // it is refused once more when its record comes
 		}
 		for i, counted := range x.counts {
-			ask := b.wants(p, i)
-			ask.given = true
-			switch {
-			case ask.Whole: // it has no history
-			case counted == nil:
-				ask.Depth = begin
-			default:
-				ask.Depth = counted.Depth
-			}
-			// What lies before the horizon nobody can count any more.
-			if !ask.Whole && r.find(ask) == nil {
-				ask.Depth = begin
-			}
-			b.Depths = append(b.Depths, ask.Depth)
-			if ask.Whole || r.find(ask) != nil {
-				continue
-			}
-			if counted != nil {
-				ask.widen(counted)
-			}
-			ask.From, ask.At, ask.Early = pos.Next, pos.At, true
-			r.add(ask.aggregate)
+			b.Counts = append(b.Counts, r.count(b.wants(&p.Aggregates[i]), counted, pos, begin))
 		}
 		r.Early = append(r.Early, b)
 	}
+}
+
+// count returns the aggregate that counts want for a build to come: one that
+// holds what another epoch counts for it, or else a new one. There is none, 0,
+// for what has no history.
+func (r *registry) count(want, counted *aggregate, pos pipeline.Position, begin depth) uint32 {
+	if want.Whole {
+		return 0
+	}
+	depths := []depth{begin} // what lies before the horizon nobody can count any more
+	if counted != nil {
+		depths = []depth{counted.Depth, begin}
+	}
+	for _, d := range depths {
+		for _, a := range r.Aggregates {
+			if a.covers(want) && a.Depth.Offset == d.Offset {
+				return a.Number
+			}
+		}
+	}
+	if counted != nil {
+		want.widen(counted)
+	}
+	want.From, want.At, want.Depth = pos.Next, pos.At, begin
+	r.add(want)
+	return want.Number
 }
 
 // early returns what of an audience says what is counted for it.
@@ -125,25 +135,21 @@ func early(a workspace.Audience) workspace.Audience {
 	return workspace.Audience{ID: a.ID, SpaceID: a.SpaceID, Version: a.Version, Query: a.Query, Options: a.Options}
 }
 
-// claim gives a build the aggregates that were counted early for it.
-func (r *registry) claim(b *build, p *query.Program) {
+// claim gives a build the aggregates that it counts with: those that were
+// counted early for it, or those that bind finds.
+func (r *registry) claim(b *build, p *query.Program, seen map[uint32]bool) {
 	i := slices.IndexFunc(r.Early, func(e *build) bool { return e.Audience.ID == b.Audience.ID && e.Offset == b.Offset })
-	if i < 0 {
+	if i < 0 || len(r.Early[i].Counts) != len(p.Aggregates) {
+		r.bind(b, p, seen)
 		return
 	}
-	b.Depths = slices.Clone(r.Early[i].Depths)
-	all := len(b.Depths) == len(p.Aggregates)
-	for i := range p.Aggregates {
-		w := b.wants(p, i)
-		w.early = true
-		if a := r.find(w); a != nil {
-			a.Early = false
-		} else if !w.Whole {
-			all = false
+	b.Counts = slices.Clone(r.Early[i].Counts)
+	for i, n := range b.Counts {
+		if n == 0 {
+			want := b.wants(&p.Aggregates[i])
+			r.add(want)
+			b.Counts[i] = want.Number
 		}
-	}
-	if !all {
-		b.Depths = nil
 	}
 }
 
@@ -182,8 +188,6 @@ func (d Reader) Lacks(r kv.Reader, space, live, base uint32) (lacks, busy bool, 
 		return false, false, err
 	}
 	ready.adopt(w, pos, depth{h.Offset, h.At})
-	if err := ready.prune(); err != nil {
-		return false, false, err
-	}
+	ready.prune()
 	return !ready.equal(both[1]), busy, nil
 }

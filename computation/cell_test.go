@@ -114,7 +114,7 @@ func TestMoments(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := build{}
-	a := b.wants(program, 0).aggregate
+	a := b.wants(&program.Aggregates[0])
 	if a.Kind != moments || a.Reach != 3*3600_000 {
 		t.Fatalf("%+v", a)
 	}

@@ -77,6 +77,7 @@ func (r *registry) configure(rec *pipeline.Record, space *workspace.Space) {
 			references[a.ID] = References(rec.Snapshot, space.ID, prog)
 		}
 	}
+	seen := r.current()
 	for _, b := range slices.Clone(r.Builds) {
 		switch a := declared[b.Audience.ID]; {
 		case a == nil && (b.State == live || b.State == frozen):
@@ -94,7 +95,7 @@ func (r *registry) configure(rec *pipeline.Record, space *workspace.Space) {
 		newest := r.newest(a.ID)
 		if a.Enabled && (newest == nil || newest.State == frozen || newest.Audience.Version != a.Version ||
 			!slices.Equal(newest.References, references[a.ID])) {
-			r.start(rec, a, programs[a.ID], references)
+			r.start(rec, a, programs[a.ID], references, seen)
 			continue
 		}
 		for _, b := range r.Builds {
@@ -119,8 +120,9 @@ func (r *registry) newest(audience string) *build {
 }
 
 // start adds a build for an audience. One that was on its way is given up; the
-// one that answers for the audience goes on until the new one is live.
-func (r *registry) start(rec *pipeline.Record, a *workspace.Audience, prog *query.Program, references map[string][]Reference) {
+// one that answers for the audience goes on until the new one is live. seen are
+// the aggregates that it may share.
+func (r *registry) start(rec *pipeline.Record, a *workspace.Audience, prog *query.Program, references map[string][]Reference, seen map[uint32]bool) {
 	r.Last++
 	b := &build{
 		Number: r.Last, State: waiting, Audience: *a, Offset: rec.Offset, At: rec.At, References: references[a.ID],
@@ -146,8 +148,5 @@ func (r *registry) start(rec *pipeline.Record, a *workspace.Audience, prog *quer
 		b.State, b.Failure = failed, "the audience would read its own membership"
 		return
 	}
-	r.claim(b, prog)
-	for i := range prog.Aggregates {
-		r.provide(b.wants(prog, i))
-	}
+	r.claim(b, prog, seen)
 }

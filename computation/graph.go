@@ -106,12 +106,11 @@ func compile(reg *registry) (*graph, error) {
 	return g, nil
 }
 
-// feed has events feed what a build counts with. Of what is counted early some
-// may be missing, until it is adopted.
+// feed has events feed what a build counts with.
 func (g *graph) feed(b *build, p *query.Program) {
-	for i := range p.Aggregates {
-		if a := g.registry.find(b.wants(p, i)); a != nil {
-			g.watch(a, p.Aggregates[i].Filter)
+	for i, n := range b.Counts {
+		if n > 0 { // a build to come may count from its own record on only
+			g.watch(g.registry.aggregate(n), p.Aggregates[i].Filter)
 		}
 	}
 }
@@ -188,7 +187,7 @@ func (g *graph) add(b *build, programs map[uint32]*query.Program, visited map[ui
 	d.traits = from(p.Traits)
 	for i := range p.Aggregates {
 		a := &p.Aggregates[i]
-		c := g.aggregates[g.registry.find(b.wants(p, i)).Number]
+		c := g.aggregates[b.Counts[i]]
 		c.readers = addIndex(c.readers, d.index)
 		d.counters = append(d.counters, c)
 		var traits []origin

@@ -85,14 +85,11 @@ func (b *Builder) joined(ctx context.Context, at *cursor) error {
 	}, to)
 }
 
-// fathom notes how far back reaches what a build counts.
+// fathom notes how deep lies what a build counts.
 func (r *registry) fathom(b *build) {
-	p, err := b.program()
-	if err != nil || b.Depths != nil {
-		return
-	}
-	for i := range p.Aggregates {
-		b.Depths = append(b.Depths, r.find(b.wants(p, i)).Depth)
+	b.Depths = make([]depth, len(b.Counts))
+	for i, n := range b.Counts {
+		b.Depths[i] = r.aggregate(n).Depth
 	}
 }
 

@@ -36,7 +36,8 @@ const (
 
 // The format bytes of the values.
 const (
-	registryFormat = 1
+	registryFormat = 2
+	boundless      = 1 // a registry whose builds do not name their aggregates
 	digestFormat   = 1
 	cursorFormat   = 1
 	shelfFormat    = 1

@@ -70,9 +70,7 @@ func (p *pass) rewrite(change rewrite) error {
 		return err
 	}
 	change(reg)
-	if err := reg.prune(); err != nil {
-		return err
-	}
+	reg.prune()
 	if reg.equal(p.graph.registry) {
 		return nil
 	}

@@ -63,10 +63,10 @@ type build struct {
 	// announced.
 	Announcing bool   `json:"announcing,omitempty"`
 	Failure    string `json:"failure,omitempty"`
-	// Depths says, by the query's aggregates, where what is counted begins; see
-	// depth. It is there once the first computation has ended, and for a build
-	// that was adopted.
-	Depths []depth `json:"depths,omitempty"`
+	// Counts are the aggregates that it counts with, by the query's; Depths says
+	// how deep they were when its first computation had ended.
+	Counts []uint32 `json:"counts,omitempty"`
+	Depths []depth  `json:"depths,omitempty"`
 }
 
 // Reference is a trait of a query that is another audience's membership.
@@ -103,9 +103,6 @@ type aggregate struct {
 	Whole bool             `json:"whole,omitempty"`
 	// Depth is how far back a first computation has reached.
 	Depth depth `json:"depth,omitzero"`
-	// Early says that only builds to come count with it. Those that are there
-	// do not see it: where the epoch was worked out first, it was not there.
-	Early bool `json:"early,omitempty"`
 	// Shelf is where its cells are kept, together with those of other
 	// aggregates of the event.
 	Shelf uint32 `json:"shelf"`
@@ -151,6 +148,15 @@ func (b *build) base() base {
 	return base{}
 }
 
+// program returns the build's query, checked.
+func (b *build) program() (*query.Program, error) {
+	p, err := query.ParseAudience(b.Audience.Query)
+	if err != nil {
+		return nil, fmt.Errorf("build %d of audience %s: %w", b.Number, b.Audience.ID, err)
+	}
+	return p, nil
+}
+
 // chain returns the build and those of its audience that came earlier, newest
 // first.
 func (b *build) chain() []uint32 {
@@ -161,68 +167,73 @@ func (b *build) chain() []uint32 {
 	return list
 }
 
-// want is what a build's query asks for: an aggregate that covers it. Of one
-// whose first computation has ended, or that was adopted, the depth is given.
-type want struct {
-	*aggregate
-	given bool
-	early bool // for a build to come
-}
-
-// wants returns what the count at a place of the build's query asks for.
-func (b *build) wants(p *query.Program, i int) want {
-	a := &p.Aggregates[i]
-	x := &aggregate{Event: a.Event, Since: b.base(), From: b.Offset, At: b.At}
+// wants returns what a count of the build's query asks for.
+func (b *build) wants(a *query.Aggregate) *aggregate {
+	want := &aggregate{Event: a.Event, Since: b.base(), From: b.Offset, At: b.At}
 	if a.Filter != nil {
-		x.Filter = a.Filter.String()
+		want.Filter = a.Filter.String()
 	}
 	switch {
 	case a.Filter != nil && a.Filter.Dynamic():
-		x.Kind, x.Keep, x.Reach = moments, query.All, a.Window.To
+		want.Kind, want.Keep, want.Reach = moments, query.All, a.Window.To
 	case a.Window.Whole():
-		x.Kind = tallies
+		want.Kind = tallies
 	default:
-		x.Kind, x.Keep, x.Reach = times, a.Needed, a.Window.To
+		want.Kind, want.Keep, want.Reach = times, a.Needed, a.Window.To
 		if a.Window.From > 0 {
-			x.Keep = query.All // the newest may be too young for the window
+			want.Keep = query.All // the newest may be too young for the window
 		}
 	}
-	x.Whole = x.Since.Offset > 0
-	w := want{aggregate: x, early: b.Number == 0}
-	if i < len(b.Depths) {
-		x.Depth, w.given = b.Depths[i], true
-	}
-	return w
+	want.Whole = want.Since.Offset > 0
+	return want
 }
 
-// find returns the aggregate from which w is read: of those that are whole and
-// cover it the one that reaches back furthest, the newest of these; else the
-// oldest that covers it, which is the one that is joined together with the
-// build that wants it; nil when there is none.
-func (r *registry) find(w want) *aggregate {
-	var best *aggregate
-	for _, a := range r.Aggregates {
-		switch {
-		case !a.covers(w.aggregate) || a.Early && !w.early || w.given && a.Depth.Offset != w.Depth.Offset:
-		case best == nil, a.Whole && (!best.Whole || a.Depth.Offset <= best.Depth.Offset):
-			best = a
+// current returns the aggregates that audiences count with as they are declared.
+// What else there is depends on how long computations take, and on how far an
+// epoch is behind another: versions that were replaced count on until the new
+// ones are live, and what the records ahead bring on may be counted early.
+func (r *registry) current() map[uint32]bool {
+	seen := map[uint32]bool{}
+	for _, b := range r.Builds {
+		if b.State.fed() && r.newest(b.Audience.ID) == b {
+			for _, n := range b.Counts {
+				seen[n] = true
+			}
 		}
 	}
-	return best
+	return seen
 }
 
-// provide makes sure that there is an aggregate that covers w. A new one keeps
-// what all that count the same need, so that it can take their place.
-func (r *registry) provide(w want) {
-	if r.find(w) != nil {
-		return
-	}
-	for _, a := range r.Aggregates {
-		if a.same(w.aggregate) && (w.early || !a.Early) {
-			w.widen(a)
+// bind gives a build the aggregates that it counts with: of those seen, or new
+// ones, which are seen from then on.
+func (r *registry) bind(b *build, p *query.Program, seen map[uint32]bool) {
+	for i := range p.Aggregates {
+		want := b.wants(&p.Aggregates[i])
+		var best *aggregate
+		for _, a := range r.Aggregates {
+			if seen[a.Number] && a.covers(want) && (best == nil || best.shallower(a)) {
+				best = a
+			}
 		}
+		if best == nil {
+			// It keeps what all that count the same need, and may take their place.
+			for _, a := range r.Aggregates {
+				if seen[a.Number] && a.same(want) {
+					want.widen(a)
+				}
+			}
+			r.add(want)
+			best = want
+		}
+		b.Counts = append(b.Counts, best.Number)
+		seen[best.Number] = true
 	}
-	r.add(w.aggregate)
+}
+
+// shallower reports whether b reaches back further than a. One that is still to
+// be joined will reach back to the horizon.
+func (a *aggregate) shallower(b *aggregate) bool {
+	return b.Whole && (!a.Whole || b.Depth.Offset < a.Depth.Offset)
 }
 
 // widen has a keep what b keeps, too.
@@ -257,46 +268,46 @@ func (r *registry) shelf(event string) uint32 {
 	return r.Last
 }
 
-// prune drops the aggregates that nobody reads any more.
-func (r *registry) prune() error {
-	used, early := map[uint32]bool{}, map[uint32]bool{}
+// prune drops the aggregates that nobody reads any more. Of two that hold the
+// same one is enough, the one that keeps more of it.
+func (r *registry) prune() {
+	used := map[uint32]bool{}
 	for _, b := range slices.Concat(r.Builds, r.Early) {
 		if b.Number > 0 && !b.State.fed() {
-			continue
+			b.Counts = nil
 		}
-		p, err := b.program()
-		if err != nil {
-			return err
-		}
-		for i := range p.Aggregates {
-			w := b.wants(p, i)
-			switch a := r.find(w); {
-			case a == nil:
-			case w.early:
-				early[a.Number] = true
-			default:
-				used[a.Number] = true
+		for i, n := range b.Counts {
+			if n == 0 {
+				continue
 			}
+			b.Counts[i] = r.instead(r.aggregate(n)).Number
+			used[b.Counts[i]] = true
 		}
 	}
 	before := len(r.Aggregates)
-	r.Aggregates = slices.DeleteFunc(r.Aggregates, func(a *aggregate) bool { return !used[a.Number] && !early[a.Number] })
-	for _, a := range r.Aggregates {
-		a.Early = !used[a.Number]
-	}
+	r.Aggregates = slices.DeleteFunc(r.Aggregates, func(a *aggregate) bool { return !used[a.Number] })
 	if len(r.Aggregates) < before {
 		r.Litter = true
 	}
-	return nil
 }
 
-// program returns the build's query, checked.
-func (b *build) program() (*query.Program, error) {
-	p, err := query.ParseAudience(b.Audience.Query)
-	if err != nil {
-		return nil, fmt.Errorf("build %d of audience %s: %w", b.Number, b.Audience.ID, err)
+// instead returns the aggregate that takes the place of a, or a.
+func (r *registry) instead(a *aggregate) *aggregate {
+	best := a
+	for _, x := range r.Aggregates {
+		if a.Whole && x.Whole && x.Depth.Offset == a.Depth.Offset && x.covers(best) && (!best.covers(x) || x.Number < best.Number) {
+			best = x
+		}
 	}
-	return p, nil
+	return best
+}
+
+func (r *registry) aggregate(number uint32) *aggregate {
+	i := slices.IndexFunc(r.Aggregates, func(a *aggregate) bool { return a.Number == number })
+	if i < 0 {
+		return nil
+	}
+	return r.Aggregates[i]
 }
 
 func (r *registry) build(number uint32) *build {
@@ -357,10 +368,42 @@ func decodeRegistry(value []byte) (*registry, error) {
 	if value == nil {
 		return r, nil
 	}
-	if value[0] != registryFormat || json.Unmarshal(value[1:], r) != nil {
+	if value[0] != registryFormat && value[0] != boundless || json.Unmarshal(value[1:], r) != nil {
 		return nil, errStored
 	}
+	if value[0] == boundless {
+		return r, r.bindAll()
+	}
 	return r, nil
+}
+
+// bindAll gives builds the aggregates from which they were read when no build
+// named its own: the newest that was whole and covered what was wanted, else
+// the oldest.
+func (r *registry) bindAll() error {
+	for _, b := range r.Builds {
+		if !b.State.fed() {
+			continue
+		}
+		p, err := b.program()
+		if err != nil {
+			return err
+		}
+		for i := range p.Aggregates {
+			want := b.wants(&p.Aggregates[i])
+			var best *aggregate
+			for _, a := range r.Aggregates {
+				if a.covers(want) && (best == nil || a.Whole) {
+					best = a
+				}
+			}
+			if best == nil {
+				return errStored
+			}
+			b.Counts = append(b.Counts, best.Number)
+		}
+	}
+	return nil
 }
 
 // write stores the registry and its digest, by which readers know whether the
