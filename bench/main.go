@@ -69,7 +69,7 @@ func run(ctx context.Context) error {
 	people := flag.Int("people", 100_000, "how many people the events are about")
 	batch := flag.Int("batch", 0, "measure collect with requests of this many events only: 1 or 100; default both")
 	keys := flag.Int("keys", 2_000_000, "how many messageIds the scenario dedup remembers; 100 million take 7 GB of disk and half an hour")
-	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file")
+	profile := flag.String("cpuprofile", "", "write a CPU profile of the loop, in the scenario row, to this file, and one of the replay beside it")
 	keep := flag.String("dir", "", "the folder of the scenario scale; what is there goes on where it stopped")
 	events := flag.Int("events", 10_000_000, "how many events the scenario scale makes")
 	audiences := flag.Int("audiences", 20, "how many audiences the scenario scale has")

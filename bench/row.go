@@ -68,6 +68,8 @@ func (b *bench) row(ctx context.Context) error {
 		n := float64(r.events)
 		row(c.what, "%8.0f events/s, %.1f µs an event; %.0f B of raw log; written by the loop %.0f B, all on disk at the end %.0f B an event",
 			n/r.took.Seconds(), r.took.Seconds()*1e6/n, float64(r.raw)/n, float64(r.written)/n, float64(r.disk)/n)
+		row("  processor time, all cores", "%8.1f µs an event", r.used.Seconds()*1e6/n)
+		row("  replayed", "%8.0f events/s, %.1f µs an event; %.1f µs of processor time", n/r.again.Seconds(), r.again.Seconds()*1e6/n, r.usedAgain.Seconds()*1e6/n)
 	}
 	return nil
 }
@@ -76,9 +78,12 @@ func (b *bench) row(ctx context.Context) error {
 type rowResult struct {
 	events  int
 	took    time.Duration
-	raw     uint64 // bytes on disk before the loop began
-	written uint64 // bytes that the store wrote to the disk for the loop
-	disk    uint64 // bytes on disk when it had ended
+	used    time.Duration // of the processor
+	raw     uint64        // bytes on disk before the loop began
+	written uint64        // bytes that the store wrote to the disk for the loop
+	disk    uint64        // bytes on disk when it had ended
+
+	again, usedAgain time.Duration // what a replay of it took
 }
 
 func (b *bench) rowOnce(ctx context.Context, name string, audiences, people int, profile bool) (r rowResult, err error) {
@@ -105,28 +110,51 @@ func (b *bench) rowOnce(ctx context.Context, name string, audiences, people int,
 	if err := w.open(ctx, stages, history); err != nil {
 		return r, err
 	}
-	if profile && b.cpuProfile != "" {
-		f, err := os.Create(b.cpuProfile)
-		if err != nil {
-			return r, err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return r, err
-		}
-		defer pprof.StopCPUProfile()
+	path := ""
+	if profile {
+		path = b.cpuProfile
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	stop, err := profileTo(path)
+	if err != nil {
+		return r, err
+	}
+	running, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	before, began := db.Stats(), time.Now()
-	go func() { ended <- w.loop.Run(ctx) }()
+	before, began, used := db.Stats(), time.Now(), processTime()
+	go func() { ended <- w.loop.Run(running) }()
 	err = w.loop.Passed(ctx, w.raw.End()-1)
-	r.took = time.Since(began)
+	r.took, r.used = time.Since(began), processTime()-used
 	cancel()
-	err = errors.Join(err, <-ended)
+	err = errors.Join(err, <-ended, stop())
 	after := db.Stats()
 	r.raw, r.written, r.disk = before.Disk, after.Written-before.Written, after.Disk
+	if err != nil {
+		return r, err
+	}
+	if path != "" {
+		path += ".replay"
+	}
+	r.again, r.usedAgain, err = w.replay(ctx, history, path)
 	return r, err
+}
+
+// profileTo writes a CPU profile to a file until stop is called; with no path
+// it does nothing.
+func profileTo(path string) (stop func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }
 
 // fill appends n events as collect would write them.
@@ -201,17 +229,17 @@ func (w *rowWorld) live(ctx context.Context) ([]pipeline.Stage, *archive.Archive
 	ended := make(chan error, 2)
 	go func() { ended <- w.loop.Run(ctx) }()
 	go func() { ended <- builder.Run(ctx) }()
-	err = w.waitLive(ctx, engine.Reader())
+	err = w.waitLive(ctx, engine.Reader(), rowEpoch)
 	cancel()
 	return stages, history, errors.Join(err, <-ended, <-ended)
 }
 
-func (w *rowWorld) waitLive(ctx context.Context, reader computation.Reader) error {
+func (w *rowWorld) waitLive(ctx context.Context, reader computation.Reader, epoch uint32) error {
 	for {
 		preparing := 0
 		err := w.db.View(ctx, func(r kv.Reader) error {
 			for i := range w.snap.Audiences {
-				s, err := reader.Status(r, rowSpace, rowEpoch, &w.snap.Audiences[i])
+				s, err := reader.Status(r, rowSpace, epoch, &w.snap.Audiences[i])
 				if err != nil {
 					return err
 				}
