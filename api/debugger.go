@@ -60,6 +60,7 @@ type debuggerEvent struct {
 	Processed   json.RawMessage      `json:"processed,omitempty" doc:"As the tracking plan let it pass, when that is different"`
 	Text        string               `json:"text,omitempty" doc:"What was refused, as it came, cut at 8 KiB"`
 	Truncated   bool                 `json:"truncated,omitempty"`
+	Trimmed     bool                 `json:"trimmed,omitempty" doc:"It is older than the space's retention: raw and processed are gone"`
 }
 
 type debuggerAnswer struct {
@@ -131,6 +132,7 @@ func debugged(d *inspect.Debugged, source *workspace.Source) debuggerEvent {
 	e.Identifiers = each(h.IDs, func(id *event.Identifier) debuggedIdentifier {
 		return debuggedIdentifier{id.Collection, id.Type, id.Value}
 	})
+	e.Trimmed = d.Recent.Trimmed
 	e.Raw = inspect.MaskKeys(d.Recent.Raw, source.WriteKeys)
 	if d.Recent.Verdict.Body != nil {
 		e.Processed = inspect.MaskKeys(d.Recent.Verdict.Body, source.WriteKeys)

@@ -113,7 +113,7 @@ func (a *API) previewFilter(ctx context.Context, in *previewFilterInput) (previe
 	count := cmp.Or(b.Count, previewEvents)
 	events := func(h *event.Head) bool { return h.Kind == event.KindEvent }
 	_, _, err = a.cfg.Past.Back(ctx, sp.Number, epoch, commitlog.Offset(math.MaxInt64), previewProbe*max(count, previewEvents), events, func(r *archive.Recent) (bool, error) {
-		if !r.Passed || r.Verdict.Code == pipeline.Admitted {
+		if !r.Trimmed && (!r.Passed || r.Verdict.Code == pipeline.Admitted) {
 			p.look(r)
 		}
 		return p.answer.Looked < count, nil

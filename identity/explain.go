@@ -99,6 +99,7 @@ type Sighting struct {
 	Event      string `json:"event,omitempty" doc:"A track call's event"`
 	Command    string `json:"command,omitempty" doc:"Of a command: which"`
 	Gone       bool   `json:"gone,omitempty" doc:"It is not kept any more, or was erased"`
+	Trimmed    bool   `json:"trimmed,omitempty" doc:"It is older than the space's retention: only its head is kept"`
 }
 
 // ExplainedIdentifier is an identifier and the message that attached it.

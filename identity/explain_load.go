@@ -196,11 +196,14 @@ func (e *explaining) passed(at commitlog.Offset) (*archive.Passed, error) {
 	}
 	p, err := e.past.Passed(e.ctx, e.q.Space.Number, e.q.Epoch, at)
 	switch {
-	case fault.Is(err, fault.NotFound) || err == nil && len(p.Body) == 0 && p.Head.Kind == event.KindEvent:
+	case fault.Is(err, fault.NotFound) || err == nil && len(p.Body) == 0 && !p.Trimmed && p.Head.Kind == event.KindEvent:
 		e.read[at] = nil
 		return nil, nil
 	case err != nil:
 		return nil, err
+	}
+	if p.Trimmed {
+		e.noteOnce("Events that are older than the space's retention have been trimmed: of these only the heads are known, with the identifiers that stand in the usual places.")
 	}
 	e.read[at] = &p
 	return &p, nil
@@ -224,7 +227,7 @@ func (e *explaining) sighting(at commitlog.Offset) (Sighting, error) {
 	h := &p.Head
 	return Sighting{
 		Offset: uint64(at), ReceivedAt: instant(h.At), Timestamp: instant(h.Time), MessageID: h.MessageID, RecordID: h.ID.String(),
-		SourceID: h.Source, Type: h.Type.String(), Event: event.Label(h.Type, h.Name),
+		SourceID: h.Source, Type: h.Type.String(), Event: event.Label(h.Type, h.Name), Trimmed: p.Trimmed,
 	}, nil
 }
 
@@ -303,15 +306,18 @@ func (e *explaining) rulesOf(number uint64) (*rules, error) {
 	return rs, err
 }
 
-// found looks at an event under the rules that were in force at it.
+// found looks at an event under the rules that were in force at it. Of one that
+// was trimmed it knows the head.
 func (e *explaining) found(p *archive.Passed) (found, error) {
 	rs, _, err := e.rulesAt(p.Offset)
 	if err != nil {
 		return found{}, err
 	}
-	parsed, err := event.ParseTrusted(p.Body)
-	if err != nil {
-		return found{}, err
+	parsed := &event.Event{Type: p.Head.Type}
+	if !p.Trimmed {
+		if parsed, err = event.ParseTrusted(p.Body); err != nil {
+			return found{}, err
+		}
 	}
 	return find(rs, &pipeline.Record{Head: p.Head, Offset: p.Offset, Event: parsed, Verdict: p.Verdict}), nil
 }

@@ -317,7 +317,7 @@ func (e *explaining) carriedFirst(id event.Identifier, before commitlog.Offset) 
 		if n++; n > maxBetweenEvents {
 			return false, nil
 		}
-		if x.Offset < since || x.Offset > before || len(x.Body) == 0 || first != nil && first.Offset < x.Offset {
+		if x.Offset < since || x.Offset > before || len(x.Body) == 0 && !x.Trimmed || first != nil && first.Offset < x.Offset {
 			return true, nil
 		}
 		p := &archive.Passed{Entry: x}

@@ -204,7 +204,7 @@ func (e *explaining) useOf(t tie) (refusedUse, error) {
 		if n++; n > maxBetweenEvents {
 			return false, nil
 		}
-		if len(x.Body) == 0 {
+		if len(x.Body) == 0 && !x.Trimmed {
 			return true, nil
 		}
 		f, err := e.found(&archive.Passed{Entry: x})

@@ -186,6 +186,9 @@ type Event struct {
 	Traits     json.RawMessage `json:"traits,omitempty"`   // identify and group
 	GroupID    string          `json:"group_id,omitempty"` // group
 	PreviousID string          `json:"previous_id,omitempty"`
+	// Trimmed says that the event is older than the space's retention: context,
+	// properties and traits are gone.
+	Trimmed bool `json:"trimmed,omitempty"`
 }
 
 // EventID is an identifier that an event was resolved by.

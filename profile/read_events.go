@@ -140,11 +140,15 @@ func (q *EventsQuery) filter() (func(*archive.Entry) bool, error) {
 // show writes an event as the Profile API does; typed says that it keeps its
 // type.
 func show(t Target, p *identity.Profile, finder *identity.Finder, own map[event.Identifier]bool, e *archive.Entry, typed bool) (Event, error) {
-	body, err := event.ParseTrusted(e.Body)
-	if err != nil {
-		return Event{}, fmt.Errorf("event at %d: %w", e.Offset, err)
+	body := &event.Event{Type: e.Head.Type}
+	if !e.Trimmed {
+		var err error
+		if body, err = event.ParseTrusted(e.Body); err != nil {
+			return Event{}, fmt.Errorf("event at %d: %w", e.Offset, err)
+		}
 	}
 	shown := Event{
+		Trimmed:     e.Trimmed,
 		ExternalIDs: []EventID{}, Context: objectOf(body.Context), Type: event.Track.String(), MessageID: e.Head.MessageID, SourceID: e.Head.Source,
 		Timestamp: instant(e.Head.Time), Properties: objectOf(body.Properties), Event: event.Label(e.Head.Type, e.Head.Name),
 		Related: map[string]string{t.Collection: p.ID.String()},

@@ -257,6 +257,11 @@ func (t tracer) describe(ctx context.Context, where spot, body bool) (*api.Trace
 	if body {
 		m.Body = raw.Body
 	}
+	if trimmed, err := t.trimmed(ctx, where); err != nil {
+		return nil, err
+	} else if trimmed != "" {
+		m.Notes = append(m.Notes, trimmed)
+	}
 	teller := telling{tracer: t, trace: m, space: sp, snap: snap, raw: &raw}
 	teller.collected()
 
@@ -282,6 +287,15 @@ func (t tracer) describe(ctx context.Context, where spot, body bool) (*api.Trace
 		m.Body = passed.Body
 	}
 	return m, teller.passed(ctx, &passed)
+}
+
+// trimmed says that the body of a record is gone, if it is.
+func (t tracer) trimmed(ctx context.Context, where spot) (string, error) {
+	h, err := t.s.archive.Horizon(ctx, where.space.number)
+	if err != nil || where.at >= h.Offset {
+		return "", err
+	}
+	return "It is older than the retention of the space: only its head is kept. Events are whole since " + moment(h.At) + ".", nil
 }
 
 func kindName(k event.Kind) string {

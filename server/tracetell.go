@@ -95,6 +95,10 @@ func (t *telling) passed(ctx context.Context, p *archive.Passed) error {
 	}
 	t.planned(p)
 	caused, err := t.outputs(ctx, t.space, p)
+	if fault.Is(err, fault.NotFound) {
+		m.Notes = append(m.Notes, "What it brought about is older than the retention of the space and is not kept any more.")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
