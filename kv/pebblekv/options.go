@@ -15,7 +15,7 @@ import (
 // memory to spare.
 type Options struct {
 	// CacheBytes is how much is kept in memory of what was read. Zero means
-	// 128 MiB.
+	// 128 MiB. Up to 32 MiB of single values that views have read come to it.
 	CacheBytes int64
 	// MemTableBytes is how much is gathered in memory before it is written out
 	// sorted. Twice as much may be in memory while that happens. More means

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"path/filepath"
 	"sync/atomic"
@@ -26,8 +27,10 @@ type DB struct {
 	lazy   atomic.Bool // Lazy commits may wait for an fsync
 	stalls *atomic.Uint64
 	files  *files
-	views  views
+	recent *recent
 	scrub  chan struct{} // holds a token while a Scrub runs
+
+	moments moments
 }
 
 // Open opens the store in dir, which it creates when it is not there (mode
@@ -62,7 +65,7 @@ func Open(dir string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", errors.Join(err, lock.Close()))
 	}
-	return &DB{pebble: db, lock: lock, guard: guard.New(), stalls: stalls, files: f, scrub: make(chan struct{}, 1)}, nil
+	return &DB{pebble: db, lock: lock, guard: guard.New(), stalls: stalls, files: f, recent: newRecent(recentMarks, recentBytes), scrub: make(chan struct{}, 1)}, nil
 }
 
 // create makes dir, and the directories above it, and makes them last.
@@ -84,16 +87,15 @@ func create(on vfs.FS, dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// View calls fn with a snapshot; see kv.DB.
+// View calls fn with a moment of the store; see kv.DB.
 func (db *DB) View(ctx context.Context, fn func(kv.Reader) error) error {
 	if err := db.guard.Enter(ctx); err != nil {
 		return err
 	}
 	defer db.guard.Leave()
-	defer db.views.begin()()
-	snapshot := db.pebble.NewSnapshot()
-	defer snapshot.Close() // it only ever returns nil
-	return fn(reader{snapshot})
+	m := db.join()
+	defer db.leave(m)
+	return fn(view{reader{m.snapshot}, db.recent, m.commits})
 }
 
 // Update runs fn as a transaction under f; see kv.DB.
@@ -143,8 +145,10 @@ func (db *DB) commit(t *tx, d kv.Durability) error {
 // Pebble's memory.
 func (db *DB) write(t *tx, opts *pebble.WriteOptions) error {
 	batch := db.pebble.NewBatchWithSize(t.guard.Bytes() + 16*len(t.writes) + 64)
+	hashes := make([]uint64, 0, len(t.writes))
 	for key := range t.keys() {
 		w := t.writes[key]
+		hashes = append(hashes, maphash.String(db.recent.seed, key))
 		if w.deleted {
 			op := batch.DeleteDeferred(len(key))
 			copy(op.Key, key)
@@ -160,7 +164,9 @@ func (db *DB) write(t *tx, opts *pebble.WriteOptions) error {
 			return errors.Join(err, batch.Close())
 		}
 	}
-	return errors.Join(batch.Commit(opts), batch.Close())
+	err := db.recent.writing(hashes, func() error { return batch.Commit(opts) })
+	db.moments.pass()
+	return errors.Join(err, batch.Close())
 }
 
 // beyond is greater than every key.
@@ -179,7 +185,9 @@ func (db *DB) DeleteRange(ctx context.Context, from, to []byte) error {
 	if bytes.Compare(from, to) >= 0 {
 		return nil
 	}
-	if err := db.pebble.DeleteRange(from, to, pebble.Sync); err != nil {
+	err := db.recent.writingAny(func() error { return db.pebble.DeleteRange(from, to, pebble.Sync) })
+	db.moments.pass()
+	if err != nil {
 		return fmt.Errorf("delete a range: %w", err)
 	}
 	return nil
@@ -191,6 +199,7 @@ func (db *DB) Close() error {
 	if !db.guard.Close() {
 		return nil
 	}
+	db.moments.pass()
 	if err := errors.Join(db.pebble.Close(), db.lock.Close()); err != nil {
 		return fmt.Errorf("close the store: %w", err)
 	}

@@ -29,7 +29,10 @@ func (r reader) Get(key []byte) ([]byte, error) {
 	return own, nil
 }
 
-func (r reader) GetMany(keys [][]byte) ([][]byte, error) {
+func (r reader) GetMany(keys [][]byte) ([][]byte, error) { return getMany(r, keys) }
+
+// getMany reads one key after the other.
+func getMany(r interface{ Get([]byte) ([]byte, error) }, keys [][]byte) ([][]byte, error) {
 	values := make([][]byte, len(keys))
 	for i, key := range keys {
 		var err error

@@ -33,9 +33,10 @@ func (db *DB) Scrub(ctx context.Context, ranges ...kv.Range) error {
 		return fault.Wrap(fault.Unavailable, ctx.Err())
 	}
 	// A compaction keeps what a view may still ask for.
-	if err := db.views.wait(ctx); err != nil {
+	if err := db.moments.wait(ctx); err != nil {
 		return err
 	}
+	db.recent.clear()
 	for _, r := range ranges {
 		// Twice: a compaction of Pebble's own may have carried an old value
 		// below the level at which the first one ended.
@@ -201,57 +202,4 @@ func (f *files) listen() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.hears
-}
-
-// views are the Views that run, by generation: a scrub waits for those that
-// began before it and not for later ones.
-type views struct {
-	mu      sync.Mutex
-	running *generation
-}
-
-type generation struct {
-	count int
-	over  bool // no view joins it any more
-	ended chan struct{}
-}
-
-// begin counts a view; what it returns ends it.
-func (v *views) begin() (end func()) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.running == nil {
-		v.running = &generation{ended: make(chan struct{})}
-	}
-	g := v.running
-	g.count++
-	return func() {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if g.count--; g.count == 0 && g.over {
-			close(g.ended)
-		}
-	}
-}
-
-// wait waits for the views that have begun.
-func (v *views) wait(ctx context.Context) error {
-	v.mu.Lock()
-	g := v.running
-	v.running = nil
-	if g != nil {
-		if g.over = true; g.count == 0 {
-			close(g.ended)
-		}
-	}
-	v.mu.Unlock()
-	if g == nil {
-		return nil
-	}
-	select {
-	case <-g.ended:
-		return nil
-	case <-ctx.Done():
-		return fault.Wrap(fault.Unavailable, ctx.Err())
-	}
 }

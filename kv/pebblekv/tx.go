@@ -91,16 +91,7 @@ func (t *tx) Get(key []byte) ([]byte, error) {
 	return append(make([]byte, 0, len(w.value)), w.value...), nil
 }
 
-func (t *tx) GetMany(keys [][]byte) ([][]byte, error) {
-	values := make([][]byte, len(keys))
-	for i, key := range keys {
-		var err error
-		if values[i], err = t.Get(key); err != nil {
-			return nil, err
-		}
-	}
-	return values, nil
-}
+func (t *tx) GetMany(keys [][]byte) ([][]byte, error) { return getMany(t, keys) }
 
 // Scan merges what was written with what is stored.
 func (t *tx) Scan(rg kv.Range) iter.Seq2[kv.Pair, error] {
