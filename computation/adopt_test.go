@@ -385,6 +385,7 @@ func (h *retained) rebuild() {
 		h.T.Fatal(err)
 	}
 	h.lead(epoch, h.passed())
+	h.carry(epoch)
 	was, is := h.counted(rowtest.Epoch), h.counted(epoch)
 	for key, want := range was {
 		if got := is[key]; got != want {
@@ -398,6 +399,60 @@ func (h *retained) rebuild() {
 	if h.T.Failed() {
 		h.T.Fatalf("base at %d of %d", h.horizon().Offset, h.passed())
 	}
+}
+
+// carry holds what is counted in an epoch that was rebuilt, put under the live
+// epoch's numbers, against what the live epoch counts.
+func (h *retained) carry(epoch uint32) {
+	other := memkv.New()
+	defer func() { _ = other.Close() }()
+	h.row.View(func(r kv.Reader) error {
+		people, err := identity.NewReader(r, rowtest.Space, epoch).People(event.ProfileID{}, 1000)
+		if err != nil {
+			return err
+		}
+		if err := other.Update(h.T.Context(), pipeline.Fence(rowtest.Space, rowtest.Epoch), kv.Durable, func(tx kv.Tx) error {
+			return h.engine.Reader().CarryCells(r, tx, rowtest.Space, epoch, rowtest.Epoch, people)
+		}); err != nil {
+			return err
+		}
+		return other.View(h.T.Context(), func(o kv.Reader) error {
+			now := h.row.Clock.Now().UnixMilli()
+			for _, a := range h.registry(rowtest.Epoch).Aggregates {
+				for _, id := range people {
+					var cells [2]string
+					for i, from := range []kv.Reader{r, o} {
+						value, err := from.Get(keys{rowtest.Space, rowtest.Epoch}.shelf(id, a.Shelf))
+						if err != nil {
+							return err
+						}
+						cells[i] = printed(must(must(decodeShelf(a.Shelf, value)).cell(a)), a, now)
+					}
+					if link, err := identity.NewReader(r, rowtest.Space, epoch).Link(id); err != nil || link != nil {
+						continue
+					}
+					if cells[0] != cells[1] {
+						h.T.Errorf("%s of %s\nlive    %s\ncarried %s", a.Event, id, cells[0], cells[1])
+					}
+				}
+			}
+			return nil
+		})
+	})
+}
+
+// printed is what a cell holds that an aggregate asks for.
+func printed(c *cell, a *aggregate, now int64) string {
+	c.trim(a, now)
+	if c.empty() {
+		return ""
+	}
+	var moments []string // of one instant in any order
+	for _, m := range c.moments {
+		moments = append(moments, fmt.Sprint(m))
+	}
+	slices.Sort(moments)
+	return fmt.Sprint(c.count, c.at, moments)
 }
 
 // counted lists the members of all audiences, and what is counted for those
@@ -447,15 +502,9 @@ func (h *retained) counted(epoch uint32) map[string]string {
 					// What nobody asks for may be kept or not.
 					x := *x
 					x.Keep, x.Reach = w.Keep, w.Reach
-					c.trim(&x, now)
-					if !c.empty() {
+					if text := printed(c, &x, now); text != "" {
 						h.cells++
-						var moments []string // of one instant in any order
-						for _, m := range c.moments {
-							moments = append(moments, fmt.Sprint(m))
-						}
-						slices.Sort(moments)
-						all[name+" "+id.String()] = fmt.Sprint(c.count, c.at, moments)
+						all[name+" "+id.String()] = text
 					}
 				}
 			}

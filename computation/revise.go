@@ -1,6 +1,9 @@
 package computation
 
 import (
+	"maps"
+	"slices"
+
 	"kith/commitlog"
 	"kith/event"
 	"kith/kv"
@@ -95,6 +98,75 @@ func CopyRegistry(from kv.Reader, to kv.Tx, space, epoch uint32) error {
 		}
 		if err := to.Set(key, value); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// CarryCells gives profiles of an epoch that is worked out again in another
+// store what is counted of them in the base, an epoch that stands at the
+// horizon: for what epoch counts, whose aggregates the base knows by other
+// numbers. The other store has epoch's registry; see CopyRegistry. What the base
+// does not count, for epoch began to count it at the horizon or behind it, is
+// counted from the events that are there.
+func (d Reader) CarryCells(from kv.Reader, to kv.Tx, space, base, epoch uint32, profiles []event.ProfileID) error {
+	into, err := d.engine.graph(from, place{space, epoch})
+	if err != nil {
+		return err
+	}
+	theirs, err := from.Get(keys{space, base}.registry())
+	if err != nil {
+		return err
+	}
+	counted, err := decodeRegistry(theirs)
+	if err != nil {
+		return err
+	}
+	pairs := map[*aggregate]*aggregate{} // by ours
+	for _, a := range into.registry.Aggregates {
+		for _, b := range counted.Aggregates {
+			// One that keeps less keeps what is asked for.
+			if b.Whole && b.same(a) && b.Depth.Offset == a.Depth.Offset && (pairs[a] == nil || b.covers(pairs[a])) {
+				pairs[a] = b
+			}
+		}
+	}
+	for _, p := range profiles {
+		shelves := map[uint32]*shelf{}
+		for _, a := range into.registry.Aggregates {
+			b := pairs[a]
+			if b == nil {
+				continue
+			}
+			value, err := from.Get(keys{space, base}.shelf(p, b.Shelf))
+			if err != nil {
+				return err
+			}
+			s, err := decodeShelf(b.Shelf, value)
+			if err != nil {
+				return err
+			}
+			held, err := s.cell(b)
+			if err != nil {
+				return err
+			}
+			if held.empty() {
+				continue
+			}
+			if shelves[a.Shelf] == nil {
+				shelves[a.Shelf] = &shelf{number: a.Shelf}
+			}
+			c, err := shelves[a.Shelf].cell(a)
+			if err != nil {
+				return err
+			}
+			*c = *held
+			c.dirty = true
+		}
+		for _, n := range slices.Sorted(maps.Keys(shelves)) {
+			if err := put(to, keys{space, epoch}.shelf(p, n), shelves[n].encode(into)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
