@@ -5,8 +5,8 @@
 // reads, and goes to Pebble as one batch when it commits. Durable commits wait
 // for the fsync of Pebble's write-ahead log, which commits that arrive together
 // share; Lazy ones do not, and ride on the next. Views read a snapshot, which
-those share that begin between two commits; what they have read lately is kept
-beside Pebble and is exact.
+// those share that begin between two commits; what they have read lately is kept
+// beside Pebble and is exact.
 //
 // One process at a time may have a directory open. When the disk refuses a
 // write (full, broken) the process ends: what was acknowledged is safe, and
