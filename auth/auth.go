@@ -218,7 +218,7 @@ func (k *Keeper) MayRead(r *http.Request, space uint32) (Caller, error) {
 	if k.strong && k.isAdmin(hash) {
 		return Caller{Name: "admin token", Delete: true}, nil
 	}
-	t, of, err := k.lookUp(r.Context(), hash)
+	t, of, err := k.lookUp(r.Context(), token, hash)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -236,9 +236,12 @@ func (k *Keeper) MayRead(r *http.Request, space uint32) (Caller, error) {
 	return Caller{}, fault.New(fault.Denied, "the token is not valid for this space")
 }
 
-// lookUp returns the profile token of a hash, and its space; the zero token if
-// there is none.
-func (k *Keeper) lookUp(ctx context.Context, hash [32]byte) (t ProfileToken, space uint32, err error) {
+// lookUp returns what is known of a profile token, and its space; the zero token
+// if it is none.
+func (k *Keeper) lookUp(ctx context.Context, token string, hash [32]byte) (t ProfileToken, space uint32, err error) {
+	if !strings.HasPrefix(token, profilePrefix) {
+		return t, 0, nil
+	}
 	if known, ok := k.seen.get(hash); ok {
 		return known.token, known.space, nil
 	}
