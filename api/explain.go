@@ -28,6 +28,8 @@ type Explainer interface {
 	Insights(ctx context.Context, q inspect.InsightQuery) (inspect.InsightPage, error)
 	// InsightCounts counts, likewise.
 	InsightCounts(ctx context.Context, q inspect.InsightCountQuery) ([]inspect.InsightCount, error)
+	// Types are those of identity.Explainer.
+	Types(ctx context.Context, space *workspace.Space, epoch uint32) ([]identity.TypeInfo, error)
 	// Suspects are those of identity.Reader.
 	Suspects(ctx context.Context, space, epoch uint32, s identity.Suspicion, threshold, limit int) (list []identity.Suspect, complete bool, err error)
 }
@@ -38,6 +40,9 @@ func (a *API) explainRoutes() {
 		about("Kith's own: why a profile is what it is: every identifier and the message that attached it, every merge with the identifiers that caused it and "+
 			"the rules in force, what protection refused, what commands took away or keep apart; or, with another identifier, why the two are one person or not. "+
 			"As data, as sentences, and as nodes and edges to be drawn."))
+	handle(a, http.MethodGet, "/spaces/{spaceId}/identity/types", "listIdentifierTypes", tagIdentity, a.identifierTypes,
+		about("Kith's own: the types of identifiers of a space with their rules as they work, by priority: those that are declared, and those that events have registered. "+
+			"Behind them the types that events carry in a standard place and no rule names, which identify nobody: how often, and on which events."))
 	handle(a, http.MethodGet, "/spaces/{spaceId}/identity/insights", "listIdentityInsights", tagIdentity, a.listInsights,
 		about("Kith's own: what identity did and refused, the newest first: violations, events of nobody, merges, mappings, traits that were not taken. "+
 			"Searchable for as long as the server keeps them (30 days unless it is told otherwise); messageId leads to the trace of a message."))
@@ -72,6 +77,23 @@ func (a *API) explainProfile(ctx context.Context, in *explainInput) (*identity.E
 		return nil, err
 	}
 	return a.cfg.Explainer.Explain(ctx, q)
+}
+
+type typesAnswer struct {
+	Types []identity.TypeInfo `json:"types"`
+}
+
+func (a *API) identifierTypes(ctx context.Context, in *SpacePath) (typesAnswer, error) {
+	space, err := in.find(a.cfg.Workspace.Current())
+	if err != nil {
+		return typesAnswer{}, err
+	}
+	epoch, err := a.cfg.Epoch(ctx, space.Number)
+	if err != nil {
+		return typesAnswer{}, err
+	}
+	list, err := a.cfg.Explainer.Types(ctx, space, epoch)
+	return typesAnswer{list}, err
 }
 
 // sourceSlug returns how to find the slug of a source, also for one that is not

@@ -20,6 +20,7 @@ type identityCommand struct {
 	Lift       liftCommand             `cmd:"" help:"Take back a split, an unmerge or a block."`
 	Simulate   simulateCommand         `cmd:"" help:"Say what other identity rules would have made of the past. Nothing changes."`
 	Suspicious suspiciousCommand       `cmd:"" help:"List who may be no one person: many identifiers, many merges at once, shared values."`
+	Types      typesCommand            `cmd:"" help:"List the types of identifiers, and those that events carry and no rule names."`
 	Commands   identityCommandsCommand `cmd:"" help:"List what was split and blocked, who ordered it, and whether the past is worked out again."`
 }
 

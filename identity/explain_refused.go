@@ -271,6 +271,18 @@ func (e *explaining) whyNobody(id event.Identifier) ([]string, error) {
 		said = append(said, "The rules of the space block its value.")
 	} else if r == nil && standardCollection(id.Type) == id.Collection {
 		said = append(said, "The rules of the space have no identifier of that type.")
+		var met []Unwanted
+		if err := e.view(func(r Reader) (err error) {
+			met, err = r.Unwanted()
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		for i := range met {
+			if met[i].Type == id.Type && met[i].Collection == id.Collection {
+				said = append(said, fmt.Sprintf("Events that carried one of that type while no rule named it: %d.", met[i].Count))
+			}
+		}
 	}
 	for i := range e.standing {
 		s := &e.standing[i]

@@ -35,6 +35,9 @@ const (
 	// Their values are not kept.
 	NotWhole       = "Entry of externalIds without id, lower-case type, collection or encoding none"
 	TooManyOnEvent = "More than 50 identifiers on event"
+	// NoRule is why an identifier in a standard place is not used whose type the
+	// rules of the space do not name. It is counted by type: see Unwanted.
+	NoRule = "Identifier type is in no rule of the space"
 	// Separated is why an identifier is not used that a command keeps apart
 	// from one of a higher rank.
 	Separated = "Separated by command"
@@ -70,6 +73,7 @@ type found struct {
 	event    *event.Event
 	ids      []event.Identifier // without blocked values and doubles
 	refused  []Refusal
+	unwanted uint16 // the standard types, by their bits, that no rule names
 	optedOut bool
 	filter   *filter // that keeps the event out
 }
@@ -104,8 +108,11 @@ func (f *found) add(id event.Identifier) {
 		return
 	}
 	r := f.rules.of(id.Collection, id.Type)
-	if r == nil && standardCollection(id.Type) == id.Collection {
-		return // the space's rules do not want this type
+	if r == nil {
+		if n := standardNumber(id.Type); n >= 0 && standardTypes[n].collection == id.Collection {
+			f.unwanted |= 1 << n
+			return
+		}
 	}
 	if slices.Contains(f.ids, id) {
 		return

@@ -24,6 +24,8 @@ import (
 //	Room o                        → the rules that hold from the start   erasure class none
 //	Room v 'i' collection type value → how often and why events did not use the identifier   erased by identifier
 //	Room v 'p' profile            → how often and why the profile's events did not use identifiers   erased by profile
+//	Room v 't' collection type    → how often events carried a standard type that no rule names, and the first
+//	                                                          and the newest of them   erasure class none
 //	Room x 'i' collection type value profile [offset]   → that an event of the profile did not use the identifier; with
 //	                                                          the offset where the event is nobody's   erased by identifier
 //	Room x 'p' profile collection type value            → the same   erased by profile
@@ -57,6 +59,7 @@ const (
 
 	byIdentifier = 'i' // refusals and sightings
 	byProfile    = 'p'
+	byType       = 't' // refusals
 )
 
 // The format bytes of the values.
@@ -169,6 +172,10 @@ func (k keys) refusalsOf(id event.Identifier) kv.Key {
 
 func (k keys) refusalsOn(p event.ProfileID) kv.Key {
 	return kv.EpochKey(k.space, k.epoch, Room).Byte(refusalForm).Byte(byProfile).Fixed(p[:])
+}
+
+func (k keys) unwanted() kv.Key {
+	return kv.EpochKey(k.space, k.epoch, Room).Byte(refusalForm).Byte(byType)
 }
 
 func (k keys) sightingsOf(id event.Identifier) kv.Key {

@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"cmp"
+	"math/bits"
 	"slices"
 
 	"kith/commitlog"
@@ -50,6 +52,33 @@ func (r Reader) RefusalsOn(p event.ProfileID) ([]Refusals, error) {
 	return readRefusals(r.r, r.keys.refusalsOn(p))
 }
 
+// Unwanted is a type of identifier that events carry in a standard place and no
+// rule of the space named when they did.
+type Unwanted struct {
+	Collection, Type string
+	Refusals
+}
+
+// Unwanted returns those types. What they were used for is not kept, but the
+// first events and the newest are.
+func (r Reader) Unwanted() (list []Unwanted, err error) {
+	stem := r.keys.unwanted()
+	for pair, err := range r.r.Scan(kv.Prefix(stem)) {
+		if err != nil {
+			return nil, err
+		}
+		parts := kv.PartsAfter(pair.Key, stem)
+		u := Unwanted{Collection: collectionOf(parts.Byte()), Type: parts.String()}
+		met, err := decodeRefusals(pair.Value)
+		if err != nil || !parts.OK() || len(met) != 1 {
+			return nil, cmp.Or(err, errStored)
+		}
+		u.Refusals = met[0]
+		list = append(list, u)
+	}
+	return list, nil
+}
+
 func readRefusals(r kv.Reader, key kv.Key) ([]Refusals, error) {
 	value, err := r.Get(key)
 	if err != nil || value == nil {
@@ -63,11 +92,12 @@ func readRefusals(r kv.Reader, key kv.Key) ([]Refusals, error) {
 type refused struct {
 	ids      map[event.Identifier][]Refusals
 	profiles map[event.ProfileID][]Refusals
+	types    [16][]Refusals // that no rule names
 }
 
 // note takes down what a record's Resolution refused, in the order of records.
 func (f *refused) note(r *pipeline.Record, res *Resolution) {
-	if len(res.Refused) == 0 && res.Reason == "" {
+	if len(res.Refused) == 0 && res.Reason == "" && res.found.unwanted == 0 {
 		return
 	}
 	if f.ids == nil {
@@ -76,6 +106,10 @@ func (f *refused) note(r *pipeline.Record, res *Resolution) {
 	x := Refused{Offset: r.Offset, At: r.At, Time: r.Time}
 	if r.Snapshot != nil {
 		x.Snapshot = r.Snapshot.Number
+	}
+	for left := res.found.unwanted; left != 0; left &= left - 1 {
+		n := bits.TrailingZeros16(left)
+		f.types[n] = add(f.types[n], NoRule, x)
 	}
 	if res.Reason != "" {
 		f.profiles[event.ProfileID{}] = add(f.profiles[event.ProfileID{}], res.Reason, x)
@@ -119,6 +153,15 @@ func (f *refused) write(tx kv.Tx, k keys) error {
 	}
 	for p, list := range f.profiles {
 		if err := joinRefusals(tx, k.refusalsOn(p), list); err != nil {
+			return err
+		}
+	}
+	for n, list := range f.types {
+		if len(list) == 0 {
+			continue
+		}
+		t := standardTypes[n]
+		if err := joinRefusals(tx, k.unwanted().Byte(collectionByte(t.collection)).String(t.name), list); err != nil {
 			return err
 		}
 	}

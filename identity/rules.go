@@ -44,8 +44,8 @@ var windows = map[string]int64{
 }
 
 // standardType is a type that collect finds in the places where Segment's
-// calls have it. One that a space's rules do not name is no identifier there;
-// all other types register themselves.
+// calls have it. One that a space's rules do not name is no identifier there,
+// which is counted; all other types register themselves. There are at most 16.
 type standardType struct {
 	name, collection string
 	byDefault        bool // is in the rules of a space that declares none
@@ -68,13 +68,22 @@ var standardTypes = []standardType{
 	{MACType, event.Users, false},
 }
 
+// standardNumber returns the place of a standard type in standardTypes, and -1
+// for any other.
+func standardNumber(name string) int {
+	for i := range standardTypes {
+		if standardTypes[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
 // standardCollection returns the collection of a standard type, and nothing
 // for any other.
 func standardCollection(name string) string {
-	for i := range standardTypes {
-		if standardTypes[i].name == name {
-			return standardTypes[i].collection
-		}
+	if n := standardNumber(name); n >= 0 {
+		return standardTypes[n].collection
 	}
 	return ""
 }

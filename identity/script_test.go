@@ -45,6 +45,8 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata an
 //	space                      goes on in a new space
 //	show                       all profiles with their identifiers, merges and links
 //	table                      the rules as they work
+//	unwanted                   the standard types that events carried and no rule named
+//	had TYPE=VALUE             the profiles that the identifier was taken away from
 //
 // Profiles are called P1, P2 … and accounts A1, A2 … in the order in which
 // they were created.
@@ -154,10 +156,43 @@ func (s *interpreter) do(line string) []string {
 		return s.show()
 	case "table":
 		return s.table()
+	case "unwanted":
+		return s.unwanted()
+	case "had":
+		return s.had(s.ids(rest)[0].Identifier())
 	default:
 		return s.send(s.call(verb, rest))
 	}
 	return nil
+}
+
+func (s *interpreter) unwanted() (lines []string) {
+	s.row.View(func(r kv.Reader) error {
+		list, err := identity.NewReader(r, rowtest.Space, s.epoch).Unwanted()
+		for i := range list {
+			u := &list[i]
+			line := fmt.Sprintf("%s/%s %d:", u.Collection, u.Type, u.Count)
+			for _, kept := range [][]identity.Refused{u.First, u.Newest} {
+				for _, x := range kept {
+					line += fmt.Sprintf(" %d", x.Offset)
+				}
+			}
+			lines = append(lines, line)
+		}
+		return err
+	})
+	return lines
+}
+
+func (s *interpreter) had(id event.Identifier) (lines []string) {
+	s.row.View(func(r kv.Reader) error {
+		list, err := identity.NewReader(r, rowtest.Space, s.epoch).Had(id)
+		for _, p := range list {
+			lines = append(lines, s.names[p])
+		}
+		return err
+	})
+	return lines
 }
 
 func (s *interpreter) rule(text string) {

@@ -24,7 +24,8 @@ type sighting struct {
 }
 
 // Had returns the profiles, by their ids of that time, that an identifier was
-// taken away from by a command.
+// taken away from: by a command, or since it was valid no more and another used
+// it.
 func (r Reader) Had(id event.Identifier) (profiles []event.ProfileID, err error) {
 	if len(id.Value) > event.MaxIdentifierBytes || len(id.Type) > MaxTypeBytes {
 		return nil, nil
@@ -43,7 +44,7 @@ func (r Reader) Had(id event.Identifier) (profiles []event.ProfileID, err error)
 }
 
 // sightingValue is the value of a sighting: whether the identifier was the
-// profile's, until a command took it away.
+// profile's, until it was taken away.
 func sightingValue(had bool) []byte {
 	if had {
 		return []byte{sightingFormat, 1}
@@ -133,7 +134,8 @@ func (p *pass) sight(r *pipeline.Record, res *Resolution) {
 	}
 }
 
-// parted notes that a command took an identifier away from a profile.
+// parted notes that an identifier was taken away from a profile: by a command,
+// or since it was valid no more.
 func (p *pass) parted(id event.Identifier, from event.ProfileID) {
 	if p.sighted == nil {
 		p.sighted = map[sighting]bool{}

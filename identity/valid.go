@@ -51,6 +51,7 @@ func (p *pass) expire(r *pipeline.Record, c candidate, next *node) error {
 		return err
 	}
 	p.put(left)
+	p.parted(c.id, n.id)
 	p.emit(r, n.id, pipeline.Change{Kind: pipeline.IdentifierRemoved, Subject: c.id.Type + ":" + c.id.Value, Detail: "valid no more"})
 	return nil
 }

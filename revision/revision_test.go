@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -192,6 +193,22 @@ func TestFreedByWhatWasTakenAway(t *testing.T) {
 	w.expectPeople("anonymous_id:a email:e user_id:u", "anonymous_id:b card:c", "user_id:v")
 	w.order(block("email:e"))
 	w.expectPeople("anonymous_id:a user_id:v", "anonymous_id:b card:c", "user_id:u")
+	w.same()
+}
+
+// TestBlockOfWhatHasLapsed: an identifier that was valid no more for those whom
+// it had made one, and is another's, made them one still.
+func TestBlockOfWhatHasLapsed(t *testing.T) {
+	w := newWorld(t, memkv.New())
+	w.declare(func(s *workspace.Snapshot) {
+		s.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id"}, {Type: "anonymous_id"}, {Type: "card", ValidFor: "weekly"}}
+	})
+	w.send("track A user_id:u card:c", "track A anonymous_id:a card:c")
+	w.row.Clock.Set(w.row.Clock.Now().Add(8 * 24 * time.Hour))
+	w.send("track A user_id:v card:c")
+	w.expectPeople("anonymous_id:a user_id:u", "card:c user_id:v")
+	w.order(block("card:c"))
+	w.expectPeople("anonymous_id:a", "user_id:u", "user_id:v")
 	w.same()
 }
 

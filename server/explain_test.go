@@ -115,6 +115,10 @@ func TestNothingIsSilent(t *testing.T) {
 	expect(1, "violation "+identity.ValueTooLong)
 	track(map[string]any{"userId": "u1", "context": map[string]any{"traits": map[string]any{"email": strings.Repeat("\"", 501)}}})
 	expect(1, "violation "+identity.ValueTooLong)
+	// Types of the standard places that no rule names are told by type.
+	post("track", map[string]any{"event": "Seen", "messageId": "unused", "userId": "u1", "context": map[string]any{
+		"integrations": map[string]any{"Google Analytics": map[string]any{"clientId": "ga"}}, "device": map[string]any{"type": "ios", "id": "phone"},
+	}})
 	var many []any
 	for i := range 52 { // and the user id
 		many = append(many, entry(fmt.Sprint("card", i), "card", "users", "none"))
@@ -155,6 +159,22 @@ func TestNothingIsSilent(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("insights (-want +got):\n%s", diff)
+	}
+
+	var types struct{ Types []identity.TypeInfo }
+	if err := c.Call(t.Context(), "GET", "/spaces/default/identity/types", nil, &types); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(types.Types); n != 6+identity.MaxRegisteredTypes+2 {
+		t.Fatalf("there are %d types", n)
+	}
+	for _, x := range types.Types[6+identity.MaxRegisteredTypes:] {
+		if x.Origin != identity.TypeNoRule || x.Unused.Count != 1 || x.Unused.First[0].MessageID != "unused" || x.Type != "ga_client_id" && x.Type != "ios.id" {
+			t.Errorf("of the types that no rule names one is %+v", x)
+		}
+	}
+	if x := types.Types[0]; x.Type != "user_id" || x.Origin != identity.TypeDeclared || x.Limit != 1 || x.Unused != nil {
+		t.Errorf("the first type is %+v", x)
 	}
 
 	// What identity keeps of refusals is the same.
