@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"kith/commitlog"
 	"kith/fault"
 	"kith/kv"
 )
@@ -16,6 +17,7 @@ const (
 	First      Purpose = "first"      // the one that a space begins with
 	Rebuild    Purpose = "rebuild"    // it takes the place of the live one
 	Simulation Purpose = "simulation" // other rules are tried in it; it goes at the end
+	Base       Purpose = "base"       // it stands at the horizon, or is to; see Advance
 )
 
 // Mode says by which identity rules an epoch was made.
@@ -42,6 +44,18 @@ type Epoch struct {
 	Note     string `json:"note,omitempty"`
 	Hold     bool   `json:"hold,omitempty"` // wait for somebody to look before the swap
 
+	// Base is, where it began as a copy of the base, that epoch, and Begins the
+	// record at which that stood: the records before it were not replayed. Copied
+	// says that all of it is there, Taken is Taken's number of the base then.
+	Base   uint32           `json:"base,omitempty"`
+	Begins commitlog.Offset `json:"begins,omitempty"`
+	Copied bool             `json:"copied,omitempty"`
+	Taken  uint64           `json:"taken,omitempty"`
+	// Target is, of a base, the record at which it is to stand, and TargetAt the
+	// instant since when all records are kept then.
+	Target   commitlog.Offset `json:"target,omitempty"`
+	TargetAt time.Time        `json:"targetAt,omitzero"`
+
 	// Anew says that what there is of it is to be removed before it goes on; see
 	// Renew.
 	Anew bool `json:"anew,omitempty"`
@@ -64,8 +78,12 @@ type Epoch struct {
 // kept reports whether the epoch can be swapped back to.
 func (e *Epoch) kept() bool { return !e.Replaced.IsZero() && e.Dropped.IsZero() }
 
-// remembered is how many epochs that were dropped can still be seen.
-const remembered = 50
+// remembered is how many epochs that were dropped can still be seen, and
+// rememberedBases how many that were the base.
+const (
+	remembered      = 50
+	rememberedBases = 3
+)
 
 // epochs reads the list of a space's epochs, oldest first. The first is in it
 // once something was written about it.
@@ -153,13 +171,18 @@ func (m *Manager) add(ctx context.Context, space, live uint32, e *Epoch, check f
 			return err
 		}
 		e.Number = live + 1
-		dropped := 0
+		dropped, bases := 0, 0
 		for i := len(all) - 1; i >= 0; i-- {
 			e.Number = max(e.Number, all[i].Number+1)
 			if all[i].Dropped.IsZero() {
 				continue
 			}
-			if dropped++; dropped > remembered {
+			if all[i].Purpose == Base {
+				bases++
+			} else {
+				dropped++
+			}
+			if all[i].Purpose == Base && bases > rememberedBases || all[i].Purpose != Base && dropped > remembered {
 				if err := tx.Delete(epochKey(space, all[i].Number)); err != nil {
 					return err
 				}

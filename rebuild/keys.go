@@ -12,14 +12,17 @@ import (
 //
 //	s space Room 'e' epoch:u32 → an epoch, as a format byte and JSON   erasure class none
 //	s space Room 'r' epoch:u32 → the report of a trial, as JSON        expires
+//	s space Room 't' base:u32 epoch:u32 → how often something was taken out of an epoch while another was the base,
+//	                             written under the fence of that epoch's loop   erasure class none
 const Room = 'e'
 
 const (
 	epochForm  = 'e'
 	reportForm = 'r'
+	takenForm  = 't'
 )
 
-// epochFormat is the format byte of both.
+// epochFormat is the format byte of all.
 const epochFormat = 1
 
 var errReport = fault.New(fault.Internal, "a stored report is of an unknown format")
@@ -28,6 +31,12 @@ func epochStem(space uint32) kv.Key       { return kv.SpaceKey(space, Room).Byte
 func epochKey(space, epoch uint32) kv.Key { return epochStem(space).Uint32(epoch) }
 func reportKey(space, epoch uint32) kv.Key {
 	return kv.SpaceKey(space, Room).Byte(reportForm).Uint32(epoch)
+}
+func takenStem(space, base uint32) kv.Key {
+	return kv.SpaceKey(space, Room).Byte(takenForm).Uint32(base)
+}
+func loopFence(space, epoch uint32) kv.Fence {
+	return kv.Fence(fmt.Sprintf("loop/%d/%d", space, epoch))
 }
 func fence(space uint32) kv.Fence { return kv.Fence(fmt.Sprintf("epochs/%d", space)) }
 

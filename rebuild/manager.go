@@ -18,6 +18,7 @@ import (
 const (
 	Kind     = "rebuild"      // replays, and swaps
 	DropKind = "rebuild.drop" // removes what is left of an epoch
+	BaseKind = "base"         // advances the base
 )
 
 // DefaultRetention is how long an epoch that was replaced is kept.
@@ -31,12 +32,25 @@ type House interface {
 	// Rules returns by which rules the live epoch was made, which a rebuild goes
 	// on with unless it is told otherwise, and the configuration in force.
 	Rules(ctx context.Context, space uint32) (mode Mode, snapshot, current uint64, err error)
-	// Prepare writes what an epoch begins with, before its first record. It may
-	// run again.
+	// Prepare writes what an epoch begins with, before its first record, or before
+	// the one at which the base stood that it is a copy of. It may run again.
 	Prepare(ctx context.Context, space uint32, e *Epoch) error
 	// Open puts together a replay into an epoch, from where it was left. It does
 	// not run yet.
 	Open(ctx context.Context, space, epoch uint32) (Replay, error)
+	// Base returns the epoch that stands at the horizon of a space, and where that
+	// is; zero while nothing was trimmed.
+	Base(r kv.Reader, space uint32) (epoch uint32, horizon commitlog.Offset, err error)
+	// Position returns which record comes next in an epoch.
+	Position(r kv.Reader, space, epoch uint32) (commitlog.Offset, error)
+	// Alike fails with fault.Conflict when two epochs go by different rules.
+	Alike(r kv.Reader, space, epoch, other uint32) error
+	// Since returns the first record of a space that was appended at an instant
+	// or later, and where the live loop stands if there is none.
+	Since(ctx context.Context, space uint32, at time.Time) (commitlog.Offset, error)
+	// OpenBase puts together a replay that ends at a record, of an epoch that is
+	// to be the base.
+	OpenBase(ctx context.Context, space uint32, e *Epoch) (BaseReplay, error)
 	// Reconcile starts, unless it runs, the job of that id that compares what
 	// destinations were told with the live epoch.
 	Reconcile(ctx context.Context, space uint32, id string) error
@@ -63,7 +77,21 @@ type Replay interface {
 	Swap(ctx context.Context) (pause time.Duration, behind uint64, err error)
 }
 
-// Config is what a Manager is made of. All fields are required.
+// BaseReplay is a replay into the epoch that is to be the base.
+type BaseReplay interface {
+	// Run replays up to its end and waits there until ctx ends, which is no error.
+	Run(ctx context.Context) error
+	// Position returns which record comes next, and the end.
+	Position() (next, end commitlog.Offset)
+	// Advance makes the epoch the base, and moves the horizon to where it stands.
+	// It fails with fault.Unavailable when something is in the way for now, and
+	// with ErrOther when the epoch was made by other rules than the live one by
+	// now, so that it has to begin again; then nothing has changed. Once it has
+	// happened it returns nil.
+	Advance(ctx context.Context) error
+}
+
+// Config is what a Manager is made of. All fields but Advanced are required.
 type Config struct {
 	DB     kv.DB
 	House  House
@@ -74,6 +102,9 @@ type Config struct {
 	Engine string // the version of kith
 	// Retention is how long an epoch that was replaced is kept.
 	Retention time.Duration
+	// Advanced, if there is one, is called after the horizon of a space has moved.
+	// It must not block.
+	Advanced func(space uint32)
 }
 
 // Manager keeps the epochs of all spaces. It is safe for concurrent use.
@@ -94,7 +125,7 @@ func New(cfg Config) *Manager {
 
 // Kinds returns the kinds of job of this package.
 func (m *Manager) Kinds() []job.Kind {
-	return []job.Kind{{Name: Kind, Run: m.rebuild}, {Name: DropKind, Run: m.drop}, {Name: TrialKind, Run: m.try}}
+	return []job.Kind{{Name: Kind, Run: m.rebuild}, {Name: DropKind, Run: m.drop}, {Name: TrialKind, Run: m.try}, {Name: BaseKind, Run: m.advance}}
 }
 
 func jobOf(space, epoch uint32) string  { return fmt.Sprintf("rebuild/%d/%d", space, epoch) }
@@ -154,7 +185,7 @@ func (m *Manager) Start(ctx context.Context, space uint32, q Request) (*Status, 
 // vacant refuses a second rebuild beside one that has not ended.
 func (m *Manager) vacant(ctx context.Context, space uint32, all []*Epoch) error {
 	for _, e := range all {
-		if e.Purpose == Simulation || !e.Dropped.IsZero() {
+		if e.Purpose == Simulation || e.Purpose == Base || !e.Dropped.IsZero() {
 			continue
 		}
 		s, err := m.status(ctx, space, e)
@@ -217,12 +248,15 @@ func (m *Manager) SwapBack(ctx context.Context, space uint32, note string) (*Sta
 	}
 	var back *Epoch
 	for _, e := range all {
-		if e.Number != live && e.kept() && (back == nil || e.Replaced.After(back.Replaced)) {
+		if e.Number != live && e.Purpose != Base && e.kept() && (back == nil || e.Replaced.After(back.Replaced)) {
 			back = e
 		}
 	}
 	if back == nil {
 		return nil, fault.New(fault.NotFound, "no former state of this space is kept that could be swapped back to")
+	}
+	if err := m.reaches(ctx, space, back); err != nil {
+		return nil, err
 	}
 	err = m.change(ctx, space, back.Number, func(e *Epoch) error {
 		e.Replaced, e.Keep, e.Swapped, e.Ready, e.Pause, e.Behind = time.Time{}, time.Time{}, time.Time{}, time.Time{}, 0, 0
@@ -253,8 +287,12 @@ func (m *Manager) Cancel(ctx context.Context, space, epoch uint32) error {
 	if epoch == live {
 		return fault.New(fault.Conflict, "%d is the live state of this space", epoch)
 	}
-	if _, err := m.epoch(ctx, space, epoch); err != nil {
+	e, err := m.epoch(ctx, space, epoch)
+	if err != nil {
 		return err
+	}
+	if e.Purpose == Base {
+		return fault.New(fault.NotFound, "there is no rebuild %d; see the list", epoch)
 	}
 	if err := m.cfg.Jobs().Cancel(ctx, jobOf(space, epoch)); err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Conflict) {
 		return err

@@ -9,8 +9,9 @@ import (
 
 // Renew leaves nothing of an epoch that is not live, since it was made of
 // events that are others now: an erasure has taken identifiers out of them. A
-// former one is given up; a rebuild begins again at the first record, and goes
-// on as it stood: running, paused, failed. If the epoch has become live
+// former one is given up; a rebuild begins again at the first record, or with the
+// base, and goes on as it stood: running, paused, failed. The base stays: what was
+// redacted is taken out of it by itself. If the epoch has become live
 // meanwhile, nothing happens: whoever calls it looks again. It may run again.
 func (m *Manager) Renew(ctx context.Context, space, epoch uint32) error {
 	if live, err := m.cfg.House.Live(space); err != nil || live == epoch {
@@ -25,6 +26,8 @@ func (m *Manager) Renew(ctx context.Context, space, epoch uint32) error {
 		return err
 	case e.Purpose == Simulation && e.Dropped.IsZero():
 		return nil // it reads no event as it was: those that did were canceled
+	case e.Purpose == Base && e.Dropped.IsZero():
+		return m.renewBase(ctx, at)
 	default:
 		if s, err = m.status(ctx, space, e); err != nil {
 			return err
@@ -49,25 +52,30 @@ func (m *Manager) Renew(ctx context.Context, space, epoch uint32) error {
 	if err != nil {
 		return err
 	}
-	running := s.State == Running || s.State == Waiting
+	return m.again(ctx, at, jobOf(space, epoch), s.State == Running || s.State == Waiting)
+}
+
+// again clears an epoch that is to begin again, and lets its job, which is
+// stopped meanwhile, go on if it was running.
+func (m *Manager) again(ctx context.Context, at place, id string, running bool) error {
 	if running {
-		if err := m.cfg.Jobs().Pause(ctx, jobOf(space, epoch)); err != nil && !fault.Is(err, fault.Conflict) {
+		if err := m.cfg.Jobs().Pause(ctx, id); err != nil && !fault.Is(err, fault.Conflict) {
 			return err
 		}
 	}
 	if err := m.clearFormer(ctx, at); err != nil || !running {
 		return err
 	}
-	m.cfg.Logger.Info("a rebuild begins again, since events that it was made of were redacted", "space", space, "epoch", epoch)
-	err = m.cfg.Jobs().Resume(ctx, jobOf(space, epoch))
-	if fault.Is(err, fault.Conflict) { // canceled, or live and done
+	m.cfg.Logger.Info("a rebuild begins again, since events that it was made of were redacted", "space", at.space, "epoch", at.epoch)
+	err := m.cfg.Jobs().Resume(ctx, id)
+	if fault.Is(err, fault.Conflict) { // canceled, or done
 		return nil
 	}
 	return err
 }
 
-// clearFormer removes all keys of an epoch, unless it is live, once nobody
-// replays into it.
+// clearFormer removes all keys of an epoch, unless it is live or the base, once
+// nobody replays into it.
 func (m *Manager) clearFormer(ctx context.Context, at place) error {
 	m.wait(ctx, at)
 	if err := ctx.Err(); err != nil {
@@ -76,20 +84,8 @@ func (m *Manager) clearFormer(ctx context.Context, at place) error {
 	if live, err := m.cfg.House.Live(at.space); err != nil || live == at.epoch {
 		return err
 	}
+	if base, err := m.base(ctx, at.space); err != nil || base == at.epoch {
+		return err
+	}
 	return m.clear(ctx, at.space, at.epoch)
-}
-
-// begin clears an epoch that is to be begun again.
-func (m *Manager) begin(ctx context.Context, at place) error {
-	e, err := m.epoch(ctx, at.space, at.epoch)
-	if err != nil || !e.Anew {
-		return err
-	}
-	if err := m.clear(ctx, at.space, at.epoch); err != nil {
-		return err
-	}
-	return m.change(ctx, at.space, at.epoch, func(e *Epoch) error {
-		e.Anew = false
-		return nil
-	})
 }

@@ -2,10 +2,12 @@ package rebuild
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"kith/commitlog"
 	"kith/fault"
 	"kith/job"
 	"kith/kv"
@@ -30,7 +32,10 @@ func (m *Manager) rebuild(ctx context.Context, h *job.Handle) error {
 		return err
 	}
 	if live != p.Epoch {
-		if err := m.replay(ctx, h, at, e); err != nil {
+		for err = errAgain; errors.Is(err, errAgain); {
+			err = m.replay(ctx, h, at)
+		}
+		if err != nil {
 			return err
 		}
 		if live, err = m.cfg.House.Live(p.Space); err != nil {
@@ -44,10 +49,11 @@ func (m *Manager) rebuild(ctx context.Context, h *job.Handle) error {
 }
 
 // replay replays until the epoch is live, or stands waiting for a word.
-func (m *Manager) replay(ctx context.Context, h *job.Handle, at place, e *Epoch) error {
+func (m *Manager) replay(ctx context.Context, h *job.Handle, at place) error {
 	seen := m.enter(at)
 	defer m.leave(at)
-	if err := m.begin(ctx, at); err != nil {
+	e, err := m.ground(ctx, h, at, seen)
+	if err != nil {
 		return err
 	}
 	if err := m.cfg.House.Prepare(ctx, at.space, e); err != nil {
@@ -57,55 +63,71 @@ func (m *Manager) replay(ctx context.Context, h *job.Handle, at place, e *Epoch)
 	if err != nil {
 		return err
 	}
+	held := false
+	err = m.attend(ctx, h, seen, r, func() (over bool, err error) {
+		ready, err := r.Ready(ctx)
+		if err != nil || !ready {
+			return false, err
+		}
+		if e.Hold {
+			if e.Hold, err = m.holds(ctx, at); err != nil || e.Hold {
+				held = err == nil
+				return true, err
+			}
+		}
+		if err := m.precede(ctx, at); err != nil {
+			return true, err
+		}
+		pause, behind, err := r.Swap(ctx)
+		switch {
+		case err == nil:
+			m.cfg.Logger.Info("rebuilt", "space", at.space, "epoch", at.epoch, "pause", pause, "behind", behind)
+			_, goal := r.Position()
+			_ = h.Save(ctx, nil, uint64(goal), uint64(goal)) // for people
+			return true, m.change(context.WithoutCancel(ctx), at.space, at.epoch, func(e *Epoch) error {
+				e.Swapped, e.Pause, e.Behind = m.cfg.Clock.Now(), pause, behind
+				return nil
+			})
+		case !fault.Is(err, fault.Unavailable) || ctx.Err() != nil:
+			return true, err
+		}
+		m.cfg.Logger.Info("the swap waits", "space", at.space, "epoch", at.epoch, "because", err)
+		return false, nil
+	})
+	if err == nil && held {
+		return m.hold(ctx, h, at)
+	}
+	if err != nil && ctx.Err() == nil {
+		return m.overtaken(ctx, at, err)
+	}
+	return err
+}
+
+// attend runs a replay, and calls look again and again until that says that it
+// is over, or the replay ends.
+func (m *Manager) attend(ctx context.Context, h *job.Handle, seen *progress, r runner, look func() (over bool, err error)) error {
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(running) }()
-	end := func(err error) error {
-		stop()
-		failed := <-ended
-		if err == nil {
-			err = failed
-		}
-		return err
-	}
 	var saved time.Time
 	for {
 		next, goal := r.Position()
 		now := m.cfg.Clock.Now()
 		seen.note(now, uint64(next), uint64(goal))
+		over, err := false, error(nil)
 		if now.Sub(saved) >= saveEvery {
 			saved = now
-			if err := h.Save(ctx, nil, uint64(next), uint64(goal)); err != nil {
-				return end(err)
-			}
+			err = h.Save(ctx, nil, uint64(next), uint64(goal))
 		}
-		ready, err := r.Ready(ctx)
-		if err != nil {
-			return end(err)
+		if err == nil {
+			over, err = look()
 		}
-		if ready {
-			if e.Hold {
-				if e.Hold, err = m.holds(ctx, at); err != nil || e.Hold {
-					return m.hold(ctx, h, at, end(err))
-				}
+		if over || err != nil {
+			stop()
+			if failed := <-ended; err == nil {
+				err = failed
 			}
-			if err := m.precede(ctx, at); err != nil {
-				return end(err)
-			}
-			pause, behind, err := r.Swap(ctx)
-			if err == nil {
-				m.cfg.Logger.Info("rebuilt", "space", at.space, "epoch", at.epoch, "pause", pause, "behind", behind)
-				_ = h.Save(ctx, nil, uint64(goal), uint64(goal)) // for people
-				swapped := m.change(context.WithoutCancel(ctx), at.space, at.epoch, func(e *Epoch) error {
-					e.Swapped, e.Pause, e.Behind = m.cfg.Clock.Now(), pause, behind
-					return nil
-				})
-				return end(swapped)
-			}
-			if !fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
-				return end(err)
-			}
-			m.cfg.Logger.Info("the swap waits", "space", at.space, "epoch", at.epoch, "because", err)
+			return err
 		}
 		select {
 		case err := <-ended:
@@ -118,6 +140,12 @@ func (m *Manager) replay(ctx context.Context, h *job.Handle, at place, e *Epoch)
 			m.cfg.House.Wait(ctx)
 		}
 	}
+}
+
+// runner is what Replay and BaseReplay have in common.
+type runner interface {
+	Run(ctx context.Context) error
+	Position() (next, goal commitlog.Offset)
 }
 
 // precede notes, before a swap, whose place the epoch takes.
@@ -144,12 +172,8 @@ func (m *Manager) holds(ctx context.Context, at place) (waits bool, err error) {
 	return waits, err
 }
 
-// hold pauses the job of an epoch that has caught up, unless the replay ended
-// with an error.
-func (m *Manager) hold(ctx context.Context, h *job.Handle, at place, ended error) error {
-	if ended != nil {
-		return ended
-	}
+// hold pauses the job of an epoch that has caught up.
+func (m *Manager) hold(ctx context.Context, h *job.Handle, at place) error {
 	if err := m.cfg.Jobs().Pause(ctx, h.ID()); err != nil {
 		return err
 	}
@@ -204,8 +228,12 @@ func (m *Manager) drop(ctx context.Context, h *job.Handle) error {
 	if err != nil {
 		return err
 	}
-	if live == p.Epoch {
-		return fault.New(fault.Internal, "epoch %d of space %d is live and is not dropped", p.Epoch, p.Space)
+	base, err := m.base(ctx, p.Space)
+	if err != nil {
+		return err
+	}
+	if live == p.Epoch || base == p.Epoch {
+		return fault.New(fault.Internal, "epoch %d of space %d is in use and is not dropped", p.Epoch, p.Space)
 	}
 	m.wait(ctx, place{p.Space, p.Epoch})
 	return m.clear(ctx, p.Space, p.Epoch)
@@ -238,7 +266,7 @@ func (m *Manager) clear(ctx context.Context, space, epoch uint32) error {
 		if err != nil || len(keys) == 0 {
 			return err
 		}
-		err = m.cfg.DB.Update(ctx, kv.Fence(fmt.Sprintf("loop/%d/%d", space, epoch)), kv.Lazy, func(tx kv.Tx) error {
+		err = m.cfg.DB.Update(ctx, loopFence(space, epoch), kv.Lazy, func(tx kv.Tx) error {
 			for _, k := range keys {
 				if err := tx.Delete(k); err != nil {
 					return err
@@ -295,7 +323,13 @@ func (m *Manager) sweep(ctx context.Context, space uint32) (next time.Time, err 
 	if err != nil {
 		return next, err
 	}
+	if err := m.sweepBases(ctx, space, all); err != nil {
+		return next, err
+	}
 	for _, e := range all {
+		if e.Purpose == Base {
+			continue
+		}
 		if e.Purpose == Simulation {
 			due, err := m.sweepTrial(ctx, space, e)
 			if err != nil {
@@ -338,6 +372,22 @@ type progress struct {
 	rate       float64
 	since      time.Time
 	from       uint64
+	waits      string // what the last step waits for, empty before it
+}
+
+// wait notes what the last step waits for, and reports whether that is new.
+func (p *progress) wait(text string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	is := p.waits != text
+	p.waits = text
+	return is
+}
+
+func (p *progress) waiting() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waits
 }
 
 // window is over how long the rate is taken.

@@ -46,6 +46,9 @@ func (m *Manager) Get(ctx context.Context, space, epoch uint32) (*Status, error)
 		return nil, err
 	}
 	e, err := m.epoch(ctx, space, epoch)
+	if err == nil && e.Purpose == Base {
+		err = fault.New(fault.NotFound, "there is no rebuild %d; see the list", epoch)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +67,7 @@ func (m *Manager) List(ctx context.Context, space uint32) ([]*Status, error) {
 	}
 	var list []*Status
 	for _, e := range all {
-		if e.Purpose == Simulation {
+		if e.Purpose == Simulation || e.Purpose == Base {
 			continue
 		}
 		s, err := m.status(ctx, space, e)
@@ -74,30 +77,6 @@ func (m *Manager) List(ctx context.Context, space uint32) ([]*Status, error) {
 		list = append(list, s)
 	}
 	return list, nil
-}
-
-// Present returns the epochs of a space that hold something: the live one, the
-// former ones that are kept, and those that are being made.
-func (m *Manager) Present(ctx context.Context, space uint32) ([]uint32, error) {
-	live, all, err := m.all(ctx, space)
-	if err != nil {
-		return nil, err
-	}
-	present := []uint32{live}
-	for _, e := range all {
-		if e.Number == live {
-			continue
-		}
-		gone := false
-		if !e.Dropped.IsZero() {
-			s, err := m.cfg.Jobs().Get(ctx, dropOf(space, e.Number))
-			gone = fault.Is(err, fault.NotFound) || err == nil && s.State == job.Finished
-		}
-		if !gone {
-			present = append(present, e.Number)
-		}
-	}
-	return present, nil
 }
 
 func (m *Manager) status(ctx context.Context, space uint32, e *Epoch) (*Status, error) {

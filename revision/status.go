@@ -133,3 +133,21 @@ func (r *Reviser) live(space uint32) (uint32, error) {
 	}
 	return loop.Epoch(), nil
 }
+
+// Left returns how many revisions of a space are left to a rebuild.
+func Left(v kv.Reader, space, epoch uint32) (n int, err error) {
+	due, err := identity.NewReader(v, space, epoch).Revisions()
+	if err != nil {
+		return 0, err
+	}
+	for _, x := range due {
+		state, err := stateOf(v, space, epoch, x.Offset)
+		if err != nil {
+			return 0, err
+		}
+		if state.Phase == NeedsRebuild {
+			n++
+		}
+	}
+	return n, nil
+}

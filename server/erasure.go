@@ -16,6 +16,7 @@ import (
 	"kith/object"
 	"kith/pipeline"
 	"kith/profile"
+	"kith/rebuild"
 	"kith/trackingplan"
 )
 
@@ -124,7 +125,11 @@ func (f forgetful) Forget(b *pipeline.Batch, whom erasure.Whom) error {
 		return err
 	}
 	if !b.Live {
-		return nil
+		base, _, err := rebuildHouse{f.s}.Base(b.Tx, b.Space)
+		if err != nil || base == 0 {
+			return err
+		}
+		return rebuild.Took(b.Tx, b.Space, base, b.Epoch)
 	}
 	return activation.Forget(b.Tx, b.Space, whom.Identifiers...)
 }

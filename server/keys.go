@@ -12,6 +12,9 @@ import (
 //	                  erasure none.
 //	w m e space:u32   format 1, the live epoch of the space. Fence
 //	                  "workspace", erasure none.
+//	w m b space:u32   format 1, the epoch that stands at the horizon of the
+//	                  space. Fence "loop/<space>/<epoch>" of the live epoch,
+//	                  erasure none.
 //	s space r …       the raw log, see commitlog/kvlog. Fence
 //	                  "log/raw/<space>", erasure by record.
 //	s space o …       the resolved log. Fence "loop/<space>/<epoch>", erasure
@@ -20,6 +23,7 @@ const (
 	room              = 'm'
 	toldForm     byte = 'c'
 	epochForm    byte = 'e'
+	baseForm     byte = 'b'
 	rawRoom           = 'r'
 	resolvedRoom      = 'o'
 )
@@ -30,6 +34,7 @@ const fence kv.Fence = "workspace"
 
 func toldKey(space uint32) kv.Key  { return kv.WorkspaceKey(room).Byte(toldForm).Uint32(space) }
 func epochKey(space uint32) kv.Key { return kv.WorkspaceKey(room).Byte(epochForm).Uint32(space) }
+func baseKey(space uint32) kv.Key  { return kv.WorkspaceKey(room).Byte(baseForm).Uint32(space) }
 
 func rawStem(space uint32) kv.Key      { return kv.SpaceKey(space, rawRoom) }
 func resolvedStem(space uint32) kv.Key { return kv.SpaceKey(space, resolvedRoom) }

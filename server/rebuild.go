@@ -9,6 +9,7 @@ import (
 	"kith/kv"
 	"kith/pipeline"
 	"kith/rebuild"
+	"kith/timer"
 	"kith/workspace"
 )
 
@@ -42,7 +43,8 @@ func (h rebuildHouse) Rules(ctx context.Context, number uint32) (mode rebuild.Mo
 }
 
 // Prepare writes what an epoch begins with: the commands that hold for all
-// time, and the rules that hold from the start; see rebuild.House.
+// time, and the rules that hold from the start; see rebuild.House. In a copy of
+// the base both hold from where that stands.
 func (h rebuildHouse) Prepare(ctx context.Context, number uint32, e *rebuild.Epoch) error {
 	live, err := h.Live(number)
 	if err != nil {
@@ -73,15 +75,27 @@ func (h rebuildHouse) Prepare(ctx context.Context, number uint32, e *rebuild.Epo
 	}
 	return h.s.db.Update(ctx, pipeline.Fence(number, e.Number), kv.Durable, func(tx kv.Tx) error {
 		pos, err := pipeline.ReadPosition(tx, number, e.Number)
-		if err != nil || pos != (pipeline.Position{}) {
+		if err != nil || pos.Next != e.Begins {
 			return err // it has begun
 		}
 		if rules != nil {
-			if err := identity.SetOverride(tx, number, e.Number, rules); err != nil {
-				return err
-			}
+			err = identity.SetOverride(tx, number, e.Number, rules)
+		} else {
+			err = identity.DropOverride(tx, number, e.Number)
 		}
-		return identity.Preload(tx, number, e.Number, standing)
+		if err != nil {
+			return err
+		}
+		if e.Base == 0 {
+			return identity.Preload(tx, number, e.Number, standing)
+		}
+		snap, err := h.s.workspace.At(tx, pos.Snapshot)
+		if err != nil {
+			return err
+		}
+		b := &pipeline.Batch{Tx: tx, Space: number, Epoch: e.Number, Timers: timer.NewPass(tx, number, e.Number), Snapshot: snap}
+		_, err = identity.New(&pipeline.Layout{}).Stand(b, standing)
+		return err
 	})
 }
 
