@@ -16,6 +16,7 @@ import (
 //	OverlayRoom  e space epoch w offset            → whose that record is, in place of what ProfileRoom says
 //	ErasureRoom  s space z offset                  → an Erasure, by the offset of its command
 //	HorizonRoom  s space y                         → the Horizon of the space
+//	HorizonRoom  s space y t                       → how far the space is trimmed, a Trimmed
 //
 // The offset is that of the run's first record; a run is a batch of the loop.
 // Erasure class: VerdictRoom by record (it holds the bodies that intake has
@@ -42,6 +43,7 @@ const (
 	overlayFormat  = 1
 	erasureFormat  = 1
 	horizonFormat  = 1
+	trimmedFormat  = 1
 )
 
 func verdictStem(space uint32) kv.Key        { return kv.SpaceKey(space, VerdictRoom) }
@@ -53,6 +55,7 @@ func historyStem(space, epoch uint32, p event.ProfileID) kv.Key {
 }
 
 func horizonStem(space uint32) kv.Key { return kv.SpaceKey(space, HorizonRoom) }
+func trimmedKey(space uint32) kv.Key  { return horizonStem(space).Byte('t') }
 func erasureStem(space uint32) kv.Key { return kv.SpaceKey(space, ErasureRoom) }
 
 func erasureKey(space uint32, command commitlog.Offset) kv.Key {

@@ -15,8 +15,12 @@ import (
 // Archive reads and records the history of all spaces. It is safe for
 // concurrent use.
 type Archive struct {
-	db    kv.DB
-	raw   func(space uint32) (commitlog.Log, error)
+	db  kv.DB
+	raw func(space uint32) (commitlog.Log, error)
+	// rewriting is held by whoever replaces what records hold: one step at a time,
+	// since a step reads before it writes.
+	rewriting sync.Mutex
+
 	mu    sync.Mutex
 	hot   []*hotBlock // most recently used first
 	size  int

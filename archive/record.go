@@ -56,6 +56,11 @@ type oddity struct {
 	raised  int64 // by how much the row's instant is later than the one stamped
 }
 
+// plain reports whether there is nothing to say.
+func (o oddity) plain() bool {
+	return o.verdict.Code == pipeline.Admitted && o.verdict.Body == nil && o.verdict.Reason == "" && o.raised == 0
+}
+
 func (r *verdictRun) covers(o commitlog.Offset) bool {
 	return r != nil && o >= r.first && o < r.first+commitlog.Offset(r.count)
 }
@@ -66,7 +71,7 @@ func encodeVerdicts(resolved commitlog.Offset, records []*pipeline.Record) kv.Va
 	v := kv.Value{verdictFormat}.Uvarint(uint64(len(records))).Uvarint(uint64(resolved)).Bytes(encodeSpans(records))
 	for i, r := range records {
 		raised := r.At - r.Stamped
-		if r.Verdict.Code == pipeline.Admitted && r.Verdict.Body == nil && r.Verdict.Reason == "" && raised == 0 {
+		if (oddity{r.Verdict, raised}).plain() {
 			continue
 		}
 		v = v.Uvarint(uint64(i)).Varint(raised).Byte(byte(r.Verdict.Code)).String(r.Verdict.Reason).Uvarint(uint64(r.Verdict.Of)).Bytes(r.Verdict.Body)
@@ -82,6 +87,9 @@ func (r *verdictRun) encode() kv.Value {
 	}
 	for _, i := range slices.Sorted(maps.Keys(r.odd)) {
 		odd := r.odd[i]
+		if odd.plain() {
+			continue
+		}
 		v = v.Uvarint(uint64(i)).Varint(odd.raised).Byte(byte(odd.verdict.Code)).String(odd.verdict.Reason).Uvarint(uint64(odd.verdict.Of)).Bytes(odd.verdict.Body)
 	}
 	return v

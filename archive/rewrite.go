@@ -64,6 +64,8 @@ type rewritten struct {
 // says whose records are. It may be done again. A reader meets what it did in
 // pieces, and needs the veil until all is done.
 func (a *Archive) Rewrite(ctx context.Context, w Rewriting, from commitlog.Offset, maxBytes int) (Rewritten, error) {
+	a.rewriting.Lock()
+	defer a.rewriting.Unlock()
 	done := Rewritten{Next: from, Others: map[event.ProfileID]bool{}}
 	log, err := a.raw(w.Space)
 	if err != nil {
@@ -411,11 +413,23 @@ func disown(tx kv.Tx, space, epoch uint32, list []*rewritten) error {
 // maxBytes of it as it is packed, what a veil hides. It returns where to go on,
 // and how many outputs and blocks it has changed.
 func (a *Archive) RewriteOutputs(ctx context.Context, w Rewriting, log commitlog.Replacer, from commitlog.Offset, maxBytes int) (next commitlog.Offset, outputs, blocks uint64, err error) {
+	a.rewriting.Lock()
+	defer a.rewriting.Unlock()
 	end := w.Veil.OutputsEnd()
 	if from >= end {
 		return from, 0, 0, nil
 	}
 	list, err := log.Read(ctx, from, maxBytes)
+	if fault.Is(err, fault.NotFound) { // it was trimmed
+		var t Trimmed
+		err = a.db.View(ctx, func(r kv.Reader) error {
+			t, err = TrimmedOf(r, w.Space)
+			return err
+		})
+		if err == nil {
+			list, err = log.Read(ctx, max(from, t.Outputs), maxBytes)
+		}
+	}
 	if err != nil || len(list) == 0 {
 		return from, 0, 0, err
 	}
@@ -442,6 +456,8 @@ func (a *Archive) RewriteOutputs(ctx context.Context, w Rewriting, log commitlog
 // log, which names whom it erases, and what readers hide by it. Rewrite has
 // gone before.
 func (a *Archive) Reduce(ctx context.Context, w Rewriting, at commitlog.Offset, receipt *Receipt) error {
+	a.rewriting.Lock()
+	defer a.rewriting.Unlock()
 	log, err := a.raw(w.Space)
 	if err != nil {
 		return err
