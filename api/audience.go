@@ -75,6 +75,7 @@ type audienceBody struct {
 	AudienceType   string             `json:"audienceType"`
 	ComputeCadence cadence            `json:"computeCadence"`
 	Size           *sizeBody          `json:"size,omitempty"`
+	Since          string             `json:"since,omitempty" doc:"Kith's own: the instant since when the events are counted that the query asks for; those before it had been trimmed. Missing when all are there."`
 	Options        audienceOptions    `json:"options"`
 }
 
@@ -91,7 +92,7 @@ func (a *API) showAudience(ctx context.Context, snap *workspace.Snapshot, x *wor
 		ID: x.ID, SpaceID: x.SpaceID, Name: x.Name, Description: x.Description, Key: x.Key, Enabled: x.Enabled,
 		Definition: audienceDefinition{Query: x.Query, Type: ptr(audienceUsers), TargetEntity: ptr("profile")},
 		Status:     state.State, CreatedAt: when(x.CreatedAt), UpdatedAt: when(x.UpdatedAt), AudienceType: audienceUsers,
-		ComputeCadence: cadence{"REALTIME"}, Size: &sizeBody{Count: state.Size, Type: audienceUsers},
+		ComputeCadence: cadence{"REALTIME"}, Size: &sizeBody{Count: state.Size, Type: audienceUsers}, Since: when(state.Since),
 		Options: audienceOptions{IncludeHistoricalData: ptr(x.Options.IncludeHistoricalData == nil || *x.Options.IncludeHistoricalData), FilterByExternalIDs: x.Options.FilterByExternalIDs},
 	}
 	if n := x.Options.BackfillEventDataDays; n != nil {

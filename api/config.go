@@ -102,6 +102,9 @@ type AudienceStatus struct {
 	// State is Segment's word: "Live", "Backfilling", "Disabled", "Error".
 	State string
 	Size  uint64 // profiles in it now
+	// Since is the instant since when the events are counted that it asks for;
+	// zero when all of them are.
+	Since time.Time
 }
 
 // Member is a profile in an audience.

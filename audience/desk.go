@@ -46,6 +46,9 @@ type Status struct {
 	// Size is the number of members now. While an audience is being computed
 	// anew these are the members of its version before.
 	Size uint64
+	// Since is the instant since when the events are counted that it asks for:
+	// those before it have been trimmed. Zero when all that it asks for are there.
+	Since time.Time
 	// Detail says in words how far it has come, or why it failed.
 	Detail string
 }
@@ -60,7 +63,11 @@ func (d *Desk) Status(ctx context.Context, space uint32, a *workspace.Audience) 
 	if err != nil {
 		return Status{}, fmt.Errorf("status of audience %s: %w", a.Key, err)
 	}
-	return Status{State: string(s.State), Size: uint64(max(s.Size, 0)), Detail: detail(a, &s)}, nil
+	out := Status{State: string(s.State), Size: uint64(max(s.Size, 0)), Detail: detail(a, &s)}
+	if s.Since > 0 {
+		out.Since = time.UnixMilli(s.Since).UTC()
+	}
+	return out, nil
 }
 
 func detail(a *workspace.Audience, s *computation.Status) string {

@@ -55,7 +55,11 @@ func (c *audienceCommand) list(r *run, all []client.Audience) error {
 	fmt.Fprintln(w, "KEY\tMEMBERS\tSTATUS\tQUERY")
 	for i := range all {
 		a := &all[i]
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", a.Key, a.Size.Count, a.Status, strings.Join(strings.Fields(a.Definition.Query), " "))
+		status := a.Status
+		if a.Since != "" {
+			status += ", counts since " + a.Since
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", a.Key, a.Size.Count, status, strings.Join(strings.Fields(a.Definition.Query), " "))
 	}
 	return w.Flush()
 }
@@ -69,6 +73,9 @@ func (c *audienceCommand) show(r *run, server *client.Client, a *client.Audience
 		return r.encode(map[string]any{"audience": a, "members": members})
 	}
 	fmt.Fprintf(r.Stdout, "%s (%s), %s, members: %d\n%s\n", a.Name, a.Key, a.Status, a.Size.Count, strings.TrimSpace(a.Definition.Query))
+	if a.Since != "" {
+		fmt.Fprintf(r.Stdout, "counts events since %s; those before it had been trimmed\n", a.Since)
+	}
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)
 	for _, m := range members {
 		fmt.Fprintf(w, "  %s\tsince %s\n", m.ID, m.Since)

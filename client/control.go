@@ -20,6 +20,7 @@ type Audience struct {
 	Size struct {
 		Count uint64 `json:"count"`
 	} `json:"size"`
+	Since string `json:"since"` // since when the events are counted that it asks for; empty: all are
 }
 
 // Member is a profile in an audience.

@@ -111,15 +111,8 @@ func (p *page) encode(known map[uint32]bool) kv.Value {
 		e := &p.entries[i]
 		v = v.Uvarint(uint64(e.build - before))
 		before = e.build
-		bits := byte(0)
-		for bit, set := range map[byte]bool{
-			bitHeld: e.held, bitMember: e.member, bitTold: e.told, bitPast: e.past, bitSince: e.since != 0, bitDue: e.due != timer.Never,
-		} {
-			if set {
-				bits |= bit
-			}
-		}
-		v = v.Byte(bits)
+		v = v.Byte(bit(e.held, bitHeld) | bit(e.member, bitMember) | bit(e.told, bitTold) | bit(e.past, bitPast) |
+			bit(e.since != 0, bitSince) | bit(e.due != timer.Never, bitDue))
 		if e.since != 0 {
 			v = v.Varint(e.since)
 		}
@@ -128,6 +121,14 @@ func (p *page) encode(known map[uint32]bool) kv.Value {
 		}
 	}
 	return v
+}
+
+// bit returns a bit where it is set.
+func bit(set bool, bit byte) byte {
+	if set {
+		return bit
+	}
+	return 0
 }
 
 func emptyPage() *page { return &page{armed: timer.Never} }

@@ -1,11 +1,13 @@
 package computation
 
 import (
+	"cmp"
 	"slices"
 
 	"kith/event"
 	"kith/fault"
 	"kith/kv"
+	"kith/pipeline"
 	"kith/timer"
 	"kith/workspace"
 )
@@ -92,6 +94,11 @@ type Status struct {
 	// Version is the version of the audience that Size and memberships speak
 	// of; zero while there is none.
 	Version int
+	// Since is the instant since when events are counted that it asks for, in
+	// milliseconds: those before it had been trimmed when it was computed first,
+	// or an audience that it reads was. Zero when nothing that it asks for is
+	// missing, as of a window that begins later.
+	Since int64
 	// Reason says why it failed.
 	Reason string
 }
@@ -126,6 +133,13 @@ func (d Reader) Status(r kv.Reader, space, epoch uint32, a *workspace.Audience) 
 		}
 	}
 	newest := g.registry.newest(a.ID)
+	pos, err := pipeline.ReadPosition(r, space, epoch)
+	if err != nil {
+		return Status{}, err
+	}
+	if s.Since, err = g.registry.since(cmp.Or(standing, newest), pos.At); err != nil {
+		return Status{}, err
+	}
 	switch {
 	case !a.Enabled:
 		s.State = Disabled
@@ -156,6 +170,33 @@ func (d Reader) Status(r kv.Reader, space, epoch uint32, a *workspace.Audience) 
 		s.Progress = float64(at.Done-at.From) / float64(at.To-at.From)
 	}
 	return s, nil
+}
+
+// since returns since when events are counted that a build asks for at an
+// instant, as Status.Since says it.
+func (r *registry) since(b *build, now int64) (since int64, err error) {
+	if b == nil || b.State == failed {
+		return 0, nil
+	}
+	p, err := b.program()
+	if err != nil {
+		return 0, err
+	}
+	for i, d := range b.Depths {
+		want := b.wants(&p.Aggregates[i])
+		behind := want.Since.Offset == 0 && want.Since.Time < d.At
+		if behind && (want.Kind == tallies || !expired(d.At-1, want.Reach, now)) {
+			since = max(since, d.At)
+		}
+	}
+	for _, ref := range b.References {
+		read, err := r.since(r.standing(ref.Audience), now)
+		if err != nil {
+			return 0, err
+		}
+		since = max(since, read)
+	}
+	return since, nil
 }
 
 func size(r kv.Reader, k keys, build uint32) (int64, error) {

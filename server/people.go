@@ -75,7 +75,7 @@ type audiences struct{ desk *audience.Desk }
 // Status returns where an audience stands; see api.Audiences.
 func (x audiences) Status(ctx context.Context, space uint32, a *workspace.Audience) (api.AudienceStatus, error) {
 	s, err := x.desk.Status(ctx, space, a)
-	return api.AudienceStatus{State: s.State, Size: s.Size}, err
+	return api.AudienceStatus{State: s.State, Size: s.Size, Since: s.Since}, err
 }
 
 // Members lists who is in an audience; see api.Audiences.
