@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,21 @@ type world struct {
 	jobs   *job.Jobs
 	snap   workspace.Snapshot
 	seen   int
+	syncs  *activation.Syncs
+	held   *atomic.Bool // keeps first syncs from beginning
+}
+
+// members are those of an engine, of which nothing is known while they are held.
+type members struct {
+	computation.Reader
+	held *atomic.Bool
+}
+
+func (m members) Computing(r kv.Reader, space, epoch uint32, audience string) (bool, error) {
+	if m.held.Load() {
+		return true, nil
+	}
+	return m.Reader.Computing(r, space, epoch, audience)
 }
 
 // loop gives rowtest's loop the shape that syncs need.
@@ -42,13 +58,14 @@ type loop struct{ *pipeline.Loop }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t}
+	w := &world{t: t, held: &atomic.Bool{}}
 	var layout pipeline.Layout
 	who := identity.New(&layout)
 	people := profile.New(&layout, who.Slot())
 	w.engine = computation.New(&layout, who.Slot(), people.Slot())
 	db := memkv.New()
-	syncs := activation.NewSyncs(db, w.engine.Reader(), func(uint32) (activation.Loop, error) { return loop{w.row.Loop}, nil })
+	syncs := activation.NewSyncs(db, members{w.engine.Reader(), w.held}, func(uint32) (activation.Loop, error) { return loop{w.row.Loop}, nil })
+	w.syncs = syncs
 	stage := activation.New(who.Slot(), people.Slot(), w.engine.Slot(), syncs.Connected)
 	w.row = rowtest.New(t, db, who, people, w.engine, stage)
 	logger := slog.New(slog.DiscardHandler)
@@ -58,6 +75,7 @@ func newWorld(t *testing.T) *world {
 		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {
 			return identity.NewReader(r, space, epoch).People(after, limit)
 		},
+		Live: func() { syncs.Connected(rowtest.Space) },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 3)
@@ -87,6 +105,13 @@ func newWorld(t *testing.T) *world {
 // are live and its connections synced.
 func (w *world) declare(change func(*workspace.Snapshot)) {
 	w.t.Helper()
+	w.configure(change)
+	w.settled()
+}
+
+// configure puts a changed configuration in force.
+func (w *world) configure(change func(*workspace.Snapshot)) {
+	w.t.Helper()
 	next := w.snap
 	next.Audiences = slices.Clone(next.Audiences)
 	next.Destinations = slices.Clone(next.Destinations)
@@ -96,6 +121,13 @@ func (w *world) declare(change func(*workspace.Snapshot)) {
 	sealed := next
 	sealed.Seal()
 	w.row.Config(&sealed)
+}
+
+// release lets the first syncs begin that were held, and waits for them.
+func (w *world) release() {
+	w.t.Helper()
+	w.held.Store(false)
+	w.syncs.Connected(rowtest.Space)
 	w.settled()
 }
 

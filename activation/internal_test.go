@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"kith/kv"
 	"kith/kv/memkv"
 	"kith/pipeline"
+	"kith/workspace"
 )
 
 // TestNoWakeIsLost has one space connect often and then another once, before
@@ -107,9 +109,17 @@ func (store) Epoch() uint32 { return 0 }
 
 func (s store) Do(ctx context.Context, fn pipeline.Work) error {
 	return s.Update(ctx, pipeline.Fence(1, 0), kv.Durable, func(tx kv.Tx) error {
-		return fn(&pipeline.Batch{Tx: tx, Space: 1}, func(*pipeline.Record) error { return nil })
+		snapshot := &workspace.Snapshot{
+			Spaces:       []workspace.Space{{ID: "spa_1", Number: 1}},
+			Destinations: []workspace.Destination{{ID: "dest", Enabled: true}},
+			Audiences:    []workspace.Audience{{ID: "aud", SpaceID: "spa_1", Enabled: true, Connections: []workspace.AudienceConnection{{DestinationID: "dest"}}}},
+		}
+		snapshot.Seal()
+		return fn(&pipeline.Batch{Tx: tx, Space: 1, Snapshot: snapshot}, func(*pipeline.Record) error { return nil })
 	})
 }
+
+func (store) Computing(kv.Reader, uint32, uint32, string) (bool, error) { return false, nil }
 
 func (store) Members(kv.Reader, uint32, uint32, string, event.ProfileID, int) ([]event.ProfileID, error) {
 	return nil, nil
@@ -158,5 +168,76 @@ func TestSyncEndsWhatItBegan(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// swapped is a store whose epoch is swapped when the first members have been
+// listed: its loop is superseded then, and the next one has them all.
+type swapped struct {
+	store
+	epoch  atomic.Uint32
+	listed []uint32 // the epochs in which members were listed from the first on
+}
+
+func (s *swapped) Epoch() uint32 { return s.epoch.Load() }
+
+func (s *swapped) Members(_ kv.Reader, _, epoch uint32, _ string, after event.ProfileID, _ int) ([]event.ProfileID, error) {
+	if !after.IsZero() {
+		return nil, nil
+	}
+	s.listed = append(s.listed, epoch)
+	s.epoch.Store(1)
+	return []event.ProfileID{{9}}, nil
+}
+
+// at is the loop of one epoch of it.
+type at struct {
+	*swapped
+	epoch uint32
+}
+
+func (l at) Epoch() uint32 { return l.epoch }
+
+func (l at) Do(ctx context.Context, fn pipeline.Work) error {
+	if l.epoch != l.swapped.Epoch() {
+		return fault.New(fault.Unavailable, "superseded")
+	}
+	return l.store.Do(ctx, fn)
+}
+
+// TestSyncBeginsAgainAfterASwap: the members of another epoch are others, and
+// none of those that a first sync has passed is left to somebody else.
+func TestSyncBeginsAgainAfterASwap(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	db := memkv.New()
+	s := &swapped{store: store{db}}
+	syncs := NewSyncs(db, s, func(uint32) (Loop, error) { return at{s, s.Epoch()}, nil })
+	err := db.Update(ctx, pipeline.Fence(1, 0), kv.Durable, func(tx kv.Tx) error {
+		return tx.Set(pendingKey(1, pair{"aud", "dest"}), kv.Value{pendingFormat}.Uvarint(7))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := job.New(db, clock.NewManual(time.Unix(0, 0)), slog.New(slog.DiscardHandler), syncs.Kinds()...)
+	ended := make(chan error, 2)
+	go func() { ended <- jobs.Run(ctx) }()
+	go func() { ended <- syncs.Run(ctx, jobs, 1) }()
+	for left := 1; left > 0; {
+		err := db.View(ctx, func(r kv.Reader) (err error) {
+			left, err = Pending(r, 1)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if !slices.Equal(s.listed, []uint32{0, 1}) {
+		t.Errorf("members were listed from the first on in the epochs %v, want 0 and 1", s.listed)
 	}
 }

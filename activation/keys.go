@@ -48,9 +48,23 @@ func comparePairs(a, b pair) int {
 	return strings.Compare(a.destination, b.destination)
 }
 
-// told is what was last announced under one identifier: whether its person is
-// a member. A pair that is missing was never announced.
-type told map[pair]bool
+// told is what was last announced under one identifier. A pair that is missing
+// was never announced.
+type told map[pair]standing
+
+// standing is what was last announced to a connection.
+type standing struct {
+	member bool
+	// first is the number of the snapshot that made the connection, when that
+	// was before the end of its first sync; else zero.
+	first uint64
+}
+
+// The bits of a standing's stored form.
+const (
+	bitMember = 1 << iota
+	bitFirst  // the number follows
+)
 
 func decodeTold(value []byte) (told, error) {
 	if value == nil {
@@ -63,7 +77,12 @@ func decodeTold(value []byte) (told, error) {
 	t := told{}
 	for len(f.Rest()) > 0 {
 		p := pair{audience: f.String(), destination: f.String()}
-		t[p] = f.Byte() == 1
+		bits := f.Byte()
+		s := standing{member: bits&bitMember != 0}
+		if bits&bitFirst != 0 {
+			s.first = f.Uvarint()
+		}
+		t[p] = s
 	}
 	if !f.OK() {
 		return nil, errTold
@@ -79,19 +98,25 @@ func (t told) encode() kv.Value {
 	slices.SortFunc(pairs, comparePairs)
 	v := kv.Value{toldFormat}
 	for _, p := range pairs {
-		member := byte(0)
-		if t[p] {
-			member = 1
+		s, bits := t[p], byte(0)
+		if s.member {
+			bits |= bitMember
 		}
-		v = v.String(p.audience).String(p.destination).Byte(member)
+		if s.first != 0 {
+			bits |= bitFirst
+		}
+		v = v.String(p.audience).String(p.destination).Byte(bits)
+		if s.first != 0 {
+			v = v.Uvarint(s.first)
+		}
 	}
 	return v
 }
 
 // any reports whether some destination was told of a membership.
 func (t told) any() bool {
-	for _, member := range t {
-		if member {
+	for _, s := range t {
+		if s.member {
 			return true
 		}
 	}

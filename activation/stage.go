@@ -21,8 +21,8 @@ type Activation struct {
 	people   pipeline.Slot[identity.Resolution]
 	views    pipeline.Slot[profile.View]
 	outcomes pipeline.Slot[computation.Outcome]
-	// connected is called after the commit that finds a new connection, with
-	// the space's number.
+	// connected is called after the commit of a configuration that has other
+	// connections than the one before, with the space's number.
 	connected func(space uint32)
 }
 
@@ -46,6 +46,7 @@ type pass struct {
 	batch    *pipeline.Batch
 	snapshot *workspace.Snapshot // that plan is of
 	plan     *plan
+	firsts   map[pair]uint64 // connections whose first sync is not finished; nil until it is asked for
 }
 
 // Handle announces what a record has changed. A rebuild announces nothing:
@@ -57,8 +58,12 @@ func (p *pass) Handle(r *pipeline.Record) error {
 	if r.Kind == event.KindConfig {
 		return p.configure(r)
 	}
-	if w, ok := r.Work.(Retract); ok {
+	var ask question
+	switch w := r.Work.(type) {
+	case Retract:
 		return p.retract(r, w)
+	case Sync:
+		ask.sync = &w
 	}
 	people, outcome := p.stage.people.Get(r), p.stage.outcomes.Get(r)
 	if people == nil || outcome == nil || people.Profile.IsZero() {
@@ -69,21 +74,17 @@ func (p *pass) Handle(r *pipeline.Record) error {
 			return err
 		}
 	}
-	run, corrects := "", false
-	if w, ok := r.Work.(Sync); ok {
-		run, corrects = w.Run, !w.First
-	}
 	full, attached := r.Work != nil || len(people.Merged) > 0, attachedToUser(people)
 	if !full && !attached && len(outcome.Changes) == 0 {
 		return nil
 	}
 	// A new identifier alone changes nothing under those there are: a person
 	// with many is not gone through again for each.
-	var only []event.Identifier
 	if !full && len(outcome.Changes) == 0 {
-		only = people.Attached
+		ask.only = people.Attached
 	}
-	return p.reconcile(r, people, outcome, only, full || attached, run, corrects)
+	ask.full = full || attached
+	return p.reconcile(r, people, outcome, ask)
 }
 
 // Finish has nothing to write: what was told is written as it is told.
@@ -106,33 +107,39 @@ func (p *pass) planFor(s *workspace.Snapshot) *plan {
 }
 
 // configure notes the connections that this configuration has and the one
-// before had not: they have yet to be told of their audience's members.
+// before had not: they have yet to be told of their audience's members, and of
+// what has ended since they were told last.
 func (p *pass) configure(r *pipeline.Record) error {
 	before := planOf(r.Before, p.batch.Space)
 	now := p.planFor(r.Snapshot)
-	found := false
+	p.firsts = nil
 	for _, pr := range now.pairs() {
-		if before.connections[pr] != nil || !now.connections[pr].history() {
+		if before.connections[pr] != nil {
 			continue
 		}
 		value := kv.Value{pendingFormat}.Uvarint(r.Snapshot.Number)
 		if err := p.batch.Tx.Set(pendingKey(p.batch.Space, pr), value); err != nil {
 			return err
 		}
-		found = true
 	}
-	if found {
+	if !slices.Equal(before.pairs(), now.pairs()) {
 		space := p.batch.Space
 		p.batch.AfterCommit(func() { p.stage.connected(space) })
 	}
 	return nil
 }
 
+// question is what of a profile is compared.
+type question struct {
+	only []event.Identifier // under which identifiers; nil: under all
+	full bool               // all audiences, not only those whose membership has just changed
+	sync *Sync              // nil unless a Sync asks
+}
+
 // reconcile compares what every destination should know of a profile with
 // what it was told under each of the profile's identifiers, emits the
-// difference and remembers it. With only it looks at those identifiers, without
-// full only at the audiences whose membership has just changed.
-func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcome *computation.Outcome, only []event.Identifier, full bool, run string, corrects bool) error {
+// difference and remembers it.
+func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcome *computation.Outcome, ask question) error {
 	plan := p.planFor(r.Snapshot)
 	if len(plan.connections) == 0 && len(outcome.Changes) == 0 {
 		return nil
@@ -146,30 +153,43 @@ func (p *pass) reconcile(r *pipeline.Record, people *identity.Resolution, outcom
 		return err
 	}
 	who := p.person(r, identifiers)
-	for id := range these(identifiers, only) {
+	for id := range these(identifiers, ask.only) {
 		known, err := p.told(id)
 		if err != nil {
 			return err
 		}
-		changed := false
-		for _, c := range plan.candidates(r.Snapshot, id.Type, known, members, outcome, full) {
+		differs := false
+		for _, c := range plan.candidates(r.Snapshot, id.Type, known, members, outcome, ask.full) {
 			member := members[c.pair.audience]
-			if was, told := known[c.pair]; (told && was == member) || (!told && !member) {
+			was, told := known[c.pair]
+			if told && was.member == member || !told && !member || ask.sync != nil && !ask.sync.concerns(c.pair) {
 				continue
 			}
-			if !member && !decided(outcome, c.pair.audience) {
-				continue
+			if !member && !changed(outcome, c.pair.audience) && !outcome.Live(c.pair.audience) {
+				continue // it is disabled, or computed anew after it was: nobody can say who has left
+			}
+			if !told && !c.history() && r.Work != nil && !changed(outcome, c.pair.audience) {
+				continue // a member from before the connection, as far as anybody can say
 			}
 			a := announcement{
 				connection: c, space: r.Snapshot.SpaceByNumber(p.batch.Space).ID, identifier: id,
-				member: member, at: r.At, cause: cause(r), run: run, corrects: corrects,
+				member: member, at: r.At, cause: cause(r),
+			}
+			first, err := p.first(c.pair)
+			if err != nil {
+				return err
+			}
+			if ask.sync != nil {
+				// What was told before the connection that waits is not corrected:
+				// to it, all is news.
+				a.run, a.corrects = ask.sync.Run, first == 0 || told && was.first == first
 			}
 			if err := p.send(r, &a, who); err != nil {
 				return err
 			}
-			known[c.pair], changed = member, true
+			known[c.pair], differs = standing{member, first}, true
 		}
-		if changed {
+		if differs {
 			if err := p.batch.Tx.Set(toldKey(p.batch.Space, id), known.encode()); err != nil {
 				return err
 			}
@@ -209,7 +229,7 @@ func (p *pass) retract(r *pipeline.Record, w Retract) error {
 	who := &person{trait: func(string) (gjson.Result, bool, error) { return gjson.Result{}, false, nil }}
 	changed := false
 	for _, pr := range plan.pairs() {
-		if !known[pr] {
+		if !known[pr].member {
 			continue
 		}
 		a := announcement{
@@ -219,7 +239,7 @@ func (p *pass) retract(r *pipeline.Record, w Retract) error {
 		if err := p.send(r, &a, who); err != nil {
 			return err
 		}
-		known[pr], changed = false, true
+		known[pr], changed = standing{first: known[pr].first}, true
 	}
 	if !changed {
 		return nil
@@ -227,16 +247,9 @@ func (p *pass) retract(r *pipeline.Record, w Retract) error {
 	return p.batch.Tx.Set(toldKey(p.batch.Space, w.Identifier), known.encode())
 }
 
-// decided reports whether somebody who is not among an audience's members has
-// left it: of one that is disabled, or that is computed anew after it was,
-// nobody can say.
-func decided(outcome *computation.Outcome, audience string) bool {
-	for i := range outcome.Changes {
-		if outcome.Changes[i].Audience.ID == audience {
-			return true
-		}
-	}
-	return outcome.Live(audience)
+// changed reports whether a record has changed the membership of an audience.
+func changed(outcome *computation.Outcome, audience string) bool {
+	return slices.ContainsFunc(outcome.Changes, func(c computation.Change) bool { return c.Audience.ID == audience })
 }
 
 // candidates returns the connections that may have to be told something under
@@ -247,7 +260,7 @@ func (p *plan) candidates(s *workspace.Snapshot, idType string, known told, memb
 	var out []*connection
 	add := func(connections []*connection) {
 		for _, c := range connections {
-			if !slices.Contains(out, c) && (known[c.pair] || slices.Contains(c.types, idType)) {
+			if !slices.Contains(out, c) && (known[c.pair].member || slices.Contains(c.types, idType)) {
 				out = append(out, c)
 			}
 		}
@@ -268,8 +281,8 @@ func (p *plan) candidates(s *workspace.Snapshot, idType string, known told, memb
 			add(p.byAudience[audience])
 		}
 	}
-	for pr, member := range known {
-		if member {
+	for pr, s := range known {
+		if s.member {
 			add(p.byAudience[pr.audience])
 		}
 	}
@@ -337,6 +350,22 @@ func cause(r *pipeline.Record) string {
 		return fmt.Sprintf("job at %d", r.Offset)
 	}
 	return r.ID.String()
+}
+
+// first returns the number of the snapshot that made a connection whose first
+// sync is not finished; zero for any other.
+func (p *pass) first(pr pair) (uint64, error) {
+	if p.firsts == nil {
+		all, err := pending(p.batch.Tx, p.batch.Space)
+		if err != nil {
+			return 0, err
+		}
+		p.firsts = make(map[pair]uint64, len(all))
+		for _, w := range all {
+			p.firsts[w.pair] = w.snapshot
+		}
+	}
+	return p.firsts[pr], nil
 }
 
 // waiting is a connection whose first sync is not finished.

@@ -22,14 +22,21 @@ const (
 )
 
 // Sync is the Work of a record that has activation compare everything it knows
-// of the record's profile with what destinations were told. It is a correction
-// unless First is set: what a plain connection is told of it is its state, as
-// an identify call, and never an event that somebody may have hung a message
-// on; where an activation asks for the event, it is sent.
+// of the record's profile with what destinations were told. What is news to a
+// connection whose first sync is not finished is sent in all forms, whoever
+// finds it first. To the others it is a correction: what a plain connection is
+// told of it is its state, as an identify call, and never an event that
+// somebody may have hung a message on; where an activation asks for the event,
+// it is sent. A connection without history is told nothing of somebody of whom
+// it was never told.
 type Sync struct {
-	Run   string // goes out as computation_run_id
-	First bool   // the destination was never told of its audience before
+	Run string // goes out as computation_run_id
+	// Audience and Destination name the connection that is looked at; all are
+	// where they are empty.
+	Audience, Destination string
 }
+
+func (s *Sync) concerns(p pair) bool { return s.Audience == "" || p == pair{s.Audience, s.Destination} }
 
 // Retract is the Work of a record, of no profile, that tells destinations that
 // nobody is a member any more under an identifier, which has become nobody's.
@@ -48,40 +55,62 @@ type Loop interface {
 	Epoch() uint32
 }
 
-// Members lists who is in an audience.
+// Members knows who is in an audience.
 type Members interface {
+	// Computing reports whether that is yet to be found: none of the audience's
+	// versions is live, and one is on its way.
+	Computing(r kv.Reader, space, epoch uint32, audience string) (bool, error)
 	// Members returns the members behind after, in the order of their ids, at
 	// most limit.
 	Members(r kv.Reader, space, epoch uint32, audience string, after event.ProfileID, limit int) ([]event.ProfileID, error)
 }
 
-// Syncs tells new connections of the members that were there before them, by
-// jobs that hand the members to the loop in pieces. A connection waits in the
-// store until its sync is finished, so that no crash loses it.
+// Syncs tells new connections of the members that were there before them, and
+// takes back what has ended while they were not there, by jobs that hand those
+// profiles to the loop in pieces. A connection waits in the store until its sync
+// is finished, so that no crash loses it; and its sync waits until it is known
+// who is in the audience.
 type Syncs struct {
 	db      kv.DB
 	members Members
 	loop    func(space uint32) (Loop, error)
 
 	mu        sync.Mutex
-	connected map[uint32]bool // spaces to look at
-	wake      chan struct{}   // holds one when connected is not empty
+	connected map[uint32]bool          // spaces to look at
+	wake      chan struct{}            // holds one when connected is not empty
+	waiting   map[uint32]chan struct{} // by space; closed at the next call of Connected
 }
 
 // NewSyncs returns the syncs of all spaces; loop gives a space's loop.
 func NewSyncs(db kv.DB, members Members, loop func(space uint32) (Loop, error)) *Syncs {
-	return &Syncs{db: db, members: members, loop: loop, connected: map[uint32]bool{}, wake: make(chan struct{}, 1)}
+	return &Syncs{db: db, members: members, loop: loop, connected: map[uint32]bool{}, wake: make(chan struct{}, 1), waiting: map[uint32]chan struct{}{}}
 }
 
-// Connected says that a space has a new connection. It never blocks.
+// Connected says that a space has a new connection or has one no more, or that
+// it is known now who is in an audience. It never blocks.
 func (s *Syncs) Connected(space uint32) {
 	s.mu.Lock()
 	s.connected[space] = true
+	if ch := s.waiting[space]; ch != nil {
+		close(ch)
+		delete(s.waiting, space)
+	}
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// next returns a channel that is closed at the next call of Connected for a
+// space.
+func (s *Syncs) next(space uint32) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting[space] == nil {
+		s.waiting[space] = make(chan struct{})
+	}
+	return s.waiting[space]
 }
 
 // Run starts the jobs of the connections that wait, those of these spaces

@@ -33,11 +33,13 @@ func (p params) pair() pair { return pair{p.Audience, p.Destination} }
 // first reports whether it is a first sync.
 func (p params) first() bool { return p.pair() != pair{} }
 
-// cursor is how far a walk has come: first the members, audience by audience,
-// then whoever was told something, by identifier: there may be memberships that
-// ended while nobody listened. The place in the second half is an identifier,
-// which must not rest in a job: after a restart that half begins again.
+// cursor is how far a walk through an epoch has come: first the members,
+// audience by audience, then whoever was told something, by identifier: there
+// may be memberships that ended while nobody listened. The place in the second
+// half is an identifier, which must not rest in a job: after a restart that half
+// begins again. In another epoch, after a swap, the walk begins again.
 type cursor struct {
+	Epoch    uint32          `json:"epoch"`
 	Audience string          `json:"audience,omitempty"`
 	Member   event.ProfileID `json:"member"`
 	Second   bool            `json:"second,omitempty"`
@@ -58,17 +60,21 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 			return fmt.Errorf("cursor of %s: %w", h.ID(), err)
 		}
 	}
-	for more := true; more; {
-		loop, err := s.loop(p.Space) // another, after another swap
+	for {
+		loop, err := s.loop(p.Space)
 		if err != nil {
 			return err
 		}
-		if at.Second {
-			more, err = s.walkTold(ctx, loop, p, h.ID(), &at)
-		} else {
-			err = s.walkMembers(ctx, loop, p, h.ID(), &at)
+		if at.Epoch != loop.Epoch() {
+			at = cursor{Epoch: loop.Epoch(), Done: at.Done}
 		}
-		if err != nil {
+		over, err := s.walk(ctx, loop, p, h.ID(), &at)
+		if fault.Is(err, fault.Unavailable) && ctx.Err() == nil {
+			if now, failed := s.loop(p.Space); failed == nil && now.Epoch() != loop.Epoch() {
+				continue // a swap came between
+			}
+		}
+		if err != nil || over {
 			return err
 		}
 		text, err := json.Marshal(at)
@@ -79,52 +85,95 @@ func (s *Syncs) run(ctx context.Context, h *job.Handle) error {
 			return err
 		}
 	}
-	if !p.first() {
-		return nil
-	}
-	loop, err := s.loop(p.Space)
-	if err != nil {
-		return err
-	}
-	return loop.Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
-		key := pendingKey(p.Space, p.pair())
-		value, err := b.Tx.Get(key)
-		if err != nil || value == nil {
-			return err
-		}
-		if made, err := decodePending(value); err != nil || made != p.Snapshot {
-			return err // the connection was broken and made again: another sync's
-		}
-		return b.Tx.Delete(key)
-	})
 }
 
-// audiences returns whose members a walk looks at, in their order: the one that
-// it is about, or all that are connected.
-func (s *Syncs) audiences(ctx context.Context, loop Loop, p params) (all []string, err error) {
-	if p.first() {
-		return []string{p.Audience}, nil
+// walk goes one piece on, and reports whether that was the last.
+func (s *Syncs) walk(ctx context.Context, loop Loop, p params, run string, at *cursor) (over bool, err error) {
+	changed := s.next(p.Space)
+	now, err := s.look(ctx, loop, p)
+	switch {
+	case err != nil || now.over:
+		return true, err
+	case now.computing:
+		select {
+		case <-changed:
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	case !at.Second:
+		return false, s.walkMembers(ctx, loop, p, now.audiences, run, at)
 	}
+	more, err := s.walkTold(ctx, loop, p, run, at)
+	if err != nil || more {
+		return false, err
+	}
+	return true, s.finish(ctx, loop, p)
+}
+
+// outlook is what a walk finds before each piece.
+type outlook struct {
+	over      bool     // its connection is not waiting for it any more
+	computing bool     // it is yet to be found who is in its audience
+	audiences []string // whose members are looked at, in their order: those with history
+}
+
+func (s *Syncs) look(ctx context.Context, loop Loop, p params) (o outlook, err error) {
 	err = loop.Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
-		all = nil
-		for _, pr := range planOf(b.Snapshot, p.Space).pairs() {
-			if !slices.Contains(all, pr.audience) {
-				all = append(all, pr.audience)
+		o = outlook{}
+		plan := planOf(b.Snapshot, p.Space)
+		if p.first() {
+			mine, err := p.waits(b.Tx)
+			if err != nil || !mine {
+				o.over = true
+				return err
+			}
+			if plan.connections[p.pair()] == nil {
+				o.over = true
+				return b.Tx.Delete(pendingKey(p.Space, p.pair()))
+			}
+			if o.computing, err = s.members.Computing(b.Tx, p.Space, b.Epoch, p.Audience); err != nil {
+				return err
+			}
+		}
+		for _, pr := range plan.pairs() {
+			if (!p.first() || pr == p.pair()) && plan.connections[pr].history() && !slices.Contains(o.audiences, pr.audience) {
+				o.audiences = append(o.audiences, pr.audience)
 			}
 		}
 		return nil
 	})
-	return all, err
+	return o, err
+}
+
+// waits reports whether the connection waits for this first sync: it may have
+// been broken and made again, which is another sync's.
+func (p params) waits(r kv.Reader) (bool, error) {
+	value, err := r.Get(pendingKey(p.Space, p.pair()))
+	if err != nil || value == nil {
+		return false, err
+	}
+	made, err := decodePending(value)
+	return made == p.Snapshot, err
+}
+
+// finish ends a first sync.
+func (s *Syncs) finish(ctx context.Context, loop Loop, p params) error {
+	if !p.first() {
+		return nil
+	}
+	return loop.Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
+		if mine, err := p.waits(b.Tx); err != nil || !mine {
+			return err
+		}
+		return b.Tx.Delete(pendingKey(p.Space, p.pair()))
+	})
 }
 
 // walkMembers has the loop look at the next members.
-func (s *Syncs) walkMembers(ctx context.Context, loop Loop, p params, run string, at *cursor) error {
-	audiences, err := s.audiences(ctx, loop, p)
-	if err != nil {
-		return err
-	}
+func (s *Syncs) walkMembers(ctx context.Context, loop Loop, p params, audiences []string, run string, at *cursor) error {
 	var people []event.ProfileID
-	err = s.db.View(ctx, func(r kv.Reader) error {
+	err := s.db.View(ctx, func(r kv.Reader) error {
 		for _, audience := range audiences {
 			if audience < at.Audience {
 				continue
@@ -176,7 +225,7 @@ func (s *Syncs) walkTold(ctx context.Context, loop Loop, p params, run string, a
 			if err != nil {
 				return err
 			}
-			if p.first() && !known[p.pair()] {
+			if _, told := known[p.pair()]; p.first() && !told {
 				continue
 			}
 			parts := kv.PartsAfter(x.Key, stem)
@@ -213,7 +262,7 @@ func (s *Syncs) compare(ctx context.Context, loop Loop, p params, run string, pe
 	return inParts(people, func(part []event.ProfileID) error {
 		return loop.Do(ctx, func(_ *pipeline.Batch, step func(*pipeline.Record) error) error {
 			for _, x := range part {
-				if err := step(&pipeline.Record{Profile: x, Work: Sync{Run: run, First: p.first()}}); err != nil {
+				if err := step(&pipeline.Record{Profile: x, Work: Sync{run, p.Audience, p.Destination}}); err != nil {
 					return err
 				}
 			}

@@ -34,7 +34,7 @@ type History interface {
 // behind after, none at the end. Those merged away may be among them.
 type Profiles func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error)
 
-// BuilderConfig is what a Builder is made of. All fields are required.
+// BuilderConfig is what a Builder is made of. All fields but Live are required.
 type BuilderConfig struct {
 	DB       kv.DB // only read
 	Loop     Loop
@@ -44,6 +44,8 @@ type BuilderConfig struct {
 	Space    uint32
 	Epoch    uint32
 	Logger   *slog.Logger
+	// Live is called each time builds have become live; it must be quick.
+	Live func()
 }
 
 // Builder makes builds live: it joins their history, has every profile

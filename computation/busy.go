@@ -16,3 +16,23 @@ func (d Reader) Busy(r kv.Reader, space, epoch uint32) (bool, error) {
 	}
 	return at.Task != "" || len(g.registry.in(leaving)) > 0 || g.registry.uncounted(), nil
 }
+
+// Computing reports whether it is yet to be found who is in an audience: none
+// of its versions is live, and one is on its way.
+func (d Reader) Computing(r kv.Reader, space, epoch uint32, audience string) (bool, error) {
+	g, err := d.engine.graph(r, place{space, epoch})
+	if err != nil {
+		return false, err
+	}
+	coming := false
+	for _, b := range g.registry.Builds {
+		if b.Audience.ID != audience {
+			continue
+		}
+		if b.State == live {
+			return false, nil
+		}
+		coming = coming || b.State == waiting || b.State == joining || b.State == settling
+	}
+	return coming, nil
+}

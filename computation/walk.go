@@ -43,7 +43,11 @@ func (b *Builder) settle(ctx context.Context, reg *registry, at *cursor) error {
 		at.Count += len(next)
 		return b.visit(ctx, next, func(event.ProfileID) any { return settle{builds} }, at)
 	}
-	return b.advance(ctx, func(reg *registry) { reg.switchTo(at.Builds) }, &cursor{Task: taskAnnounce, Builds: at.Builds})
+	err = b.advance(ctx, func(reg *registry) { reg.switchTo(at.Builds) }, &cursor{Task: taskAnnounce, Builds: at.Builds})
+	if err == nil && b.cfg.Live != nil {
+		b.cfg.Live()
+	}
+	return err
 }
 
 // switchTo makes builds live, in place of those that answered for their

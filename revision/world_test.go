@@ -502,7 +502,11 @@ func (w *world) upToDate() {
 			for len(f.Rest()) > 0 {
 				audience := strings.TrimPrefix(f.String(), "aud_")
 				_ = f.String() // the destination
-				last[under{audience, id}] = f.Byte() == 1
+				bits := f.Byte()
+				if bits&2 != 0 {
+					f.Uvarint() // the connection's number
+				}
+				last[under{audience, id}] = bits&1 != 0
 			}
 			if !f.OK() || !parts.OK() {
 				w.t.Fatalf("what was told under %s cannot be read", id)

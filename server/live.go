@@ -50,6 +50,7 @@ func (s *Server) errands(sp *space, loop *pipeline.Loop, r *row) []errand {
 		Profiles: func(r kv.Reader, space, epoch uint32, after event.ProfileID, limit int) ([]event.ProfileID, error) {
 			return identity.NewReader(r, space, epoch).People(after, limit)
 		},
+		Live: func() { s.syncs.Connected(sp.number) },
 	})
 	indexer := profile.NewIndexer(s.db, loop, r.profile, sp.number, loop.Epoch())
 	return []errand{{"computations of space " + sp.slug, builder.Run}, {"search index of space " + sp.slug, indexer.Run}}

@@ -192,7 +192,11 @@ func (l *look) told(h *history) told {
 			all[id] = map[string]bool{}
 			for f.Byte(); len(f.Rest()) > 0; {
 				pair := f.String() + " " + f.String()
-				all[id][pair] = f.Byte() == 1
+				bits := f.Byte()
+				if bits&2 != 0 {
+					f.Uvarint() // the connection's number
+				}
+				all[id][pair] = bits&1 != 0
 			}
 			if !parts.OK() || !f.OK() {
 				h.t.Fatalf("what was told cannot be read: %q = %q", p.Key, p.Value)
