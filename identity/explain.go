@@ -110,6 +110,7 @@ type ExplainedIdentifier struct {
 	OwnerID   string   `json:"ownerId,omitempty" doc:"Of a removed one: who has it now, if anybody"`
 	RemovedAt string   `json:"removedAt,omitempty"`
 	Removed   uint64   `json:"removed,omitempty" doc:"The offset of the command that took it away"`
+	Lapsed    bool     `json:"lapsed,omitempty" doc:"Of a removed one: its type is valid for a time, and after that a message gave it to another"`
 }
 
 // ExplainedMerge is two profiles becoming one.

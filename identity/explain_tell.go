@@ -23,7 +23,7 @@ func (e *explaining) tell() error {
 	}
 	created := createdBy(&root.Created)
 	e.out.Created = &created
-	for _, step := range []func() error{e.tellCreations, e.tellIdentifiers, e.tellMerges, e.tellRemovals, e.tellStanding, e.tellAccounts, e.tellRefusals} {
+	for _, step := range []func() error{e.tellCreations, e.tellIdentifiers, e.tellMerges, e.tellRemovals, e.tellLapsed, e.tellStanding, e.tellAccounts, e.tellRefusals} {
 		if err := step(); err != nil {
 			return err
 		}
