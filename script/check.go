@@ -22,6 +22,8 @@ func (r *run) check(ctx context.Context, c Condition) (string, error) {
 		return r.together(ctx, c.IDs, true)
 	case Different:
 		return r.together(ctx, c.IDs, false)
+	case Linked:
+		return r.linked(ctx, c)
 	case Audience:
 		return r.audience(ctx, c)
 	case Events:
@@ -105,6 +107,17 @@ func (r *run) together(ctx context.Context, ids []string, same bool) (string, er
 		}
 	}
 	return "", nil
+}
+
+func (r *run) linked(ctx context.Context, c Linked) (string, error) {
+	list, err := r.target.Linked(ctx, r.space, c.ID)
+	switch {
+	case err != nil, slices.Contains(list, c.Account):
+		return "", err
+	case len(list) == 0:
+		return c.ID + " is part of no account", nil
+	}
+	return fmt.Sprintf("%s is part of %s", c.ID, strings.Join(list, ", ")), nil
 }
 
 func (r *run) audience(ctx context.Context, c Audience) (string, error) {

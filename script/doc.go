@@ -1,5 +1,5 @@
 // Package script is the small language in which Kith's behaviour is written
-// down: send this, let that time pass, expect such a profile. docs/scripts.md
+// down: send this, order that, let time pass, expect such a profile. docs/scripts.md
 // is its description and grammar.
 //
 // Parse reads a script and finds every mistake in it before anything is sent.

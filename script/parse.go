@@ -60,7 +60,7 @@ func (p *parser) script(out *Script) error {
 	return nil
 }
 
-const statements = "workspace, space, source, event, send, advance, answer or expect"
+const statements = "workspace, space, source, event, send, advance, answer, expect or an order: separate, block, lift, delete, leave, erase, rebuild"
 
 func (p *parser) statement() (Statement, error) {
 	at := p.at
@@ -95,6 +95,8 @@ func (p *parser) statement() (Statement, error) {
 		return &Answer{pos, slug, status}, err
 	case "expect":
 		return p.expect(pos)
+	case "separate", "block", "lift", "delete", "leave", "erase", "rebuild":
+		return p.order(pos, word)
 	default:
 		return nil, p.fail(at, fmt.Sprintf("%q is no statement; want %s", word, statements))
 	}
@@ -199,6 +201,11 @@ func (p *parser) expect(pos Pos) (Statement, error) {
 		if word == "different" {
 			e.What = Different{ids}
 		}
+	case "linked":
+		var ids []string
+		if ids, err = p.some(2); err == nil {
+			e.What = Linked{ids[0], ids[1]}
+		}
 	case "events":
 		e.What, err = p.events()
 	case "audience":
@@ -220,7 +227,7 @@ func (p *parser) expect(pos Pos) (Statement, error) {
 			e.What = Rejected{source, text, count}
 		}
 	default:
-		return nil, p.fail(at, fmt.Sprintf("%q cannot be expected; want profile, trait, identifiers, same, different, events, audience, delivered, blocked or rejected", word))
+		return nil, p.fail(at, fmt.Sprintf("%q cannot be expected; want profile, trait, identifiers, same, different, linked, events, audience, delivered, blocked or rejected", word))
 	}
 	return e, err
 }

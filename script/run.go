@@ -24,9 +24,15 @@ type Target interface {
 	Advance(ctx context.Context, by time.Duration) (time.Time, error)
 	// Answer sets the status with which a destination answers from here on.
 	Answer(ctx context.Context, destination string, status int) error
+	// Order gives an order in a space and returns once all that comes of it is
+	// done.
+	Order(ctx context.Context, space string, o *Order) error
 
 	// Profile returns the profile that an identifier belongs to, or nil.
 	Profile(ctx context.Context, space, id string) (*Profile, error)
+	// Linked returns the identifiers of the accounts that a person is part of;
+	// none when there is no such person.
+	Linked(ctx context.Context, space, id string) ([]string, error)
 	// Events returns the events of that name in a profile's history, as the
 	// Profile API shows them; none when there is no such profile.
 	Events(ctx context.Context, space, id, name string) ([]json.RawMessage, error)
@@ -91,7 +97,7 @@ type run struct {
 }
 
 func nameOf(s Statement) string {
-	switch s.(type) {
+	switch s := s.(type) {
 	case *Workspace:
 		return "workspace"
 	case *Send:
@@ -100,6 +106,8 @@ func nameOf(s Statement) string {
 		return "advance"
 	case *Answer:
 		return "answer"
+	case *Order:
+		return s.String()
 	}
 	return "expect"
 }
@@ -130,6 +138,12 @@ func (r *run) do(ctx context.Context, s Statement) error {
 		return err
 	case *Answer:
 		return r.target.Answer(ctx, s.Destination, s.Status)
+	case *Order:
+		if _, err := r.target.Advance(ctx, 0); err != nil {
+			return err
+		}
+		r.settled = false
+		return r.target.Order(ctx, r.space, s)
 	case *Expect:
 		return r.expect(ctx, s)
 	}

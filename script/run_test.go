@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
 	"kith/clock"
@@ -26,11 +28,13 @@ type world struct {
 	people    map[string]*Profile
 	delivered []json.RawMessage
 	reasons   []string
+	accounts  map[string][]string // by the user's id
+	orders    []string
 	applied   string
 }
 
 func newWorld() *world {
-	return &world{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), people: map[string]*Profile{}}
+	return &world{now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), people: map[string]*Profile{}, accounts: map[string][]string{}}
 }
 
 func (w *world) Apply(_ context.Context, text []byte) error { w.applied = string(text); return nil }
@@ -62,12 +66,35 @@ func (w *world) Advance(_ context.Context, by time.Duration) (time.Time, error) 
 			w.people[id].Identifiers = append(w.people[id].Identifiers, "anonymous_id:"+a.String())
 			w.people["anonymous_id:"+a.String()] = w.people[id]
 		}
+		if g := e.Get("groupId"); g.Exists() {
+			w.accounts[id] = append(w.accounts[id], "group_id:"+g.String())
+		}
 		w.delivered = append(w.delivered, body)
 	}
 	w.waiting = nil
 	w.now = w.now.Add(by)
 	return w.now, nil
 }
+
+// Order erases persons, and ends memberships; it keeps all else in mind.
+func (w *world) Order(_ context.Context, space string, o *Order) error {
+	w.orders = append(w.orders, space+": "+o.String())
+	switch {
+	case len(w.waiting) > 0:
+		return errors.New("events are still on their way")
+	case o.Verb == "erase" && w.people[o.IDs[0]] == nil:
+		return fault.New(fault.NotFound, "nobody has %s", o.IDs[0])
+	case o.Verb == "erase":
+		for _, id := range w.people[o.IDs[0]].Identifiers {
+			delete(w.people, id)
+		}
+	case o.Verb == "leave":
+		w.accounts[o.IDs[0]] = slices.DeleteFunc(w.accounts[o.IDs[0]], func(id string) bool { return id == o.IDs[1] })
+	}
+	return nil
+}
+
+func (w *world) Linked(_ context.Context, _, id string) ([]string, error) { return w.accounts[id], nil }
 
 func (w *world) Answer(context.Context, string, int) error { return nil }
 
@@ -102,6 +129,7 @@ source web
 event identify userId=u1 anonymousId=a1 vip=true spent=640.0 address={"city":"Bergen","tags":[1,2]}
 event track "Stay" userId=u1 timestamp=-1d nights=3
 event track "Stay" userId=u2 nights=4
+event group userId=u2 groupId=g1
 event track "Stay" nights=4
 `
 
@@ -132,7 +160,7 @@ func TestRun(t *testing.T) {
 		"expect events user_id:u1 Stay where properties.nights=4":                    "user_id:u1 has 0 such events among 1; want at least 1",
 		"expect delivered crm count 2 where type=track":                              "",
 		"expect delivered crm count 1 where timestamp=2025-12-31T00:00:00.000Z":      "",
-		"expect delivered crm count 3 where type=track event=Stay":                   "crm has received 2 such events among 3; want 3",
+		"expect delivered crm count 3 where type=track event=Stay":                   "crm has received 2 such events among 4; want 3",
 		"expect not delivered crm where event=Stay properties.nights=9":              "",
 		"expect rejected web \"no_user\" count 1":                                    "",
 		"expect rejected web \"too big\"":                                            "0 such events are rejected; want at least 1; the reasons there are: no_user_anon_id: an event needs a user",
@@ -140,6 +168,10 @@ func TestRun(t *testing.T) {
 		"space other\nexpect profile user_id:u1":                                     "there is no profile user_id:u1",
 		"space other\nspace default\nexpect not trait user_id:u1 vip=false":          "",
 		"expect delivered crm count 0 where properties.missing=1":                    "",
+		"expect linked user_id:u2 group_id:g1":                                       "",
+		"expect linked user_id:u2 group_id:g2":                                       "user_id:u2 is part of group_id:g1",
+		"leave user_id:u2 group_id:g1\nexpect linked user_id:u2 group_id:g1":         "user_id:u2 is part of no account",
+		"erase user_id:u1\nexpect not profile anonymous_id:a1":                       "",
 		"expect delivered crm count 2 where anonymousId=null event=Stay type=track":  "",
 		"expect trait user_id:u1 spent=6.4e2":                                        "",
 		"expect not trait user_id:u1 spent=1e999999999":                              "",
@@ -188,6 +220,7 @@ func TestAStatementThatFailsEndsTheScript(t *testing.T) {
 		"\n  send shop track E userId=u\n": `t.kith:2:3: send: there is no source "shop"`,
 		"workspace none.yaml\n":            "t.kith:1:1: workspace: open none.yaml: file does not exist",
 		"expect delivered mail\n":          "t.kith:1:1: expect: no such destination",
+		" erase user_id:u1 user_id:u2\n":   "t.kith:1:2: erase user_id:u1 user_id:u2: nobody has user_id:u1",
 	} {
 		s, err := Parse("t.kith", []byte(script+"expect profile user_id:a\n"))
 		if err != nil {
@@ -199,6 +232,41 @@ func TestAStatementThatFailsEndsTheScript(t *testing.T) {
 		if err == nil || err.Error() != want || len(got.Failed) != 0 {
 			t.Errorf("got %v (%+v), want %s", err, got, want)
 		}
+	}
+}
+
+func TestOrders(t *testing.T) {
+	text := `separate user_id:a email:e from anonymous_id:x
+separate  user_id:a from  "email:b c"
+block email:e # a comment
+lift block email:e
+lift separate user_id:a from user_id:b
+delete identifier email:e
+space eu
+leave user_id:a group_id:g
+rebuild
+rebuild  current
+`
+	s, err := Parse("t.kith", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld()
+	if _, err := s.Run(t.Context(), w, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"default: separate user_id:a email:e from anonymous_id:x", "default: separate user_id:a from email:b c", "default: block email:e",
+		"default: lift block email:e", "default: lift separate user_id:a from user_id:b", "default: delete identifier email:e",
+		"eu: leave user_id:a group_id:g", "eu: rebuild", "eu: rebuild current",
+	}
+	if diff := cmp.Diff(want, w.orders); diff != "" {
+		t.Error(diff)
+	}
+	o := &Order{Verb: "separate", IDs: []string{"user_id:a"}, Apart: []string{"email:e", "email:f", "email:e"}}
+	if left, right := []string{"email:f", "email:e"}, []string{"user_id:a"}; !o.same("separate", left, right) || !o.same("separate", right, left) ||
+		o.same("block", left, right) || o.same("separate", right, left[:1]) {
+		t.Error("which orders are the same depends on how they are written")
 	}
 }
 

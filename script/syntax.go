@@ -42,8 +42,8 @@ type Script struct {
 	Statements []Statement
 }
 
-// Statement is one of Workspace, Space, Source, Send, Advance, Answer and
-// Expect.
+// Statement is one of Workspace, Space, Source, Send, Advance, Answer, Order
+// and Expect.
 type Statement interface{ At() Pos }
 
 // Workspace applies a workspace file.
@@ -86,6 +86,18 @@ type Answer struct {
 	Status      int
 }
 
+// Order is what an operator orders of the current space's profiles.
+type Order struct {
+	Pos
+	Verb string // "separate", "block", "delete", "leave", "erase" or "rebuild"
+	Lift bool   // takes back what separate or block has ordered
+	// IDs are the identifiers named: of separate the left side, of leave the
+	// user and the account, of erase one or more, of rebuild none.
+	IDs   []string
+	Apart []string // of separate: the right side
+	Rules string   // of rebuild: "recorded", "current", or empty
+}
+
 // Expect is something that must be true.
 type Expect struct {
 	Pos
@@ -94,8 +106,8 @@ type Expect struct {
 	Text string // as it stands in the script
 }
 
-// Condition is one of Traits, Identifiers, Same, Different, Events, Audience,
-// Delivered, Blocked and Rejected.
+// Condition is one of Traits, Identifiers, Same, Different, Linked, Events,
+// Audience, Delivered, Blocked and Rejected.
 type Condition interface{ condition() }
 
 // Traits holds when there is a profile and it has at least these traits.
@@ -112,6 +124,9 @@ type Same struct{ IDs []string }
 
 // Different holds when no two identifiers belong to one profile.
 type Different struct{ IDs []string }
+
+// Linked holds when the person is part of the account.
+type Linked struct{ ID, Account string }
 
 // Events holds when a profile's history has such events.
 type Events struct {
@@ -151,6 +166,7 @@ func (Traits) condition()      {}
 func (Identifiers) condition() {}
 func (Same) condition()        {}
 func (Different) condition()   {}
+func (Linked) condition()      {}
 func (Events) condition()      {}
 func (Audience) condition()    {}
 func (Delivered) condition()   {}
