@@ -140,6 +140,12 @@ func (s *session) sweep(ctx context.Context) {
 		return
 	}
 	s.expireFailures(now)
+	if all, err := s.expireLetters(ctx, now); err != nil || !all {
+		if err != nil && ctx.Err() == nil {
+			s.broken = fmt.Errorf("look for dead letters that have expired: %w", err)
+		}
+		return // the rest after the next commit
+	}
 	oldest := (now - s.limits.Ledger.Milliseconds()) / minute
 	for _, l := range s.order {
 		all, err := s.expireLedger(ctx, l, oldest)

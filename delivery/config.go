@@ -17,7 +17,7 @@ import (
 	"kith/workspace"
 )
 
-// Config is what New is handed. All but Tap and Limits is required.
+// Config is what New is handed. All but Tap, Limits and Retention is required.
 type Config struct {
 	DB        kv.DB
 	Clock     clock.Clock
@@ -35,6 +35,9 @@ type Config struct {
 	// goroutine of the destination: it must be quick. Nil: nobody asks.
 	Tap    func([]Report)
 	Limits Limits
+	// Retention says how long a space keeps its events; zero: for ever. Dead
+	// letters that are older go. Nil: all are kept for ever.
+	Retention func(space uint32) time.Duration
 }
 
 // Workspace is where the configuration comes from. Current returns the newest.

@@ -47,6 +47,8 @@ type world struct {
 	tap    func([]delivery.Report)
 	log    io.Writer
 
+	retention time.Duration
+
 	d    *delivery.Delivery
 	stop func()
 }
@@ -120,6 +122,7 @@ func (w *world) runAfter(before func(*delivery.Delivery)) {
 			return nil, fault.New(fault.NotFound, "no space %d", space)
 		},
 		Bodies: w.bodies, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Tap: w.tap, Limits: w.limits,
+		Retention: func(uint32) time.Duration { return w.retention },
 	})
 	before(w.d)
 	ctx, cancel := context.WithCancel(context.Background())
