@@ -229,12 +229,14 @@ func (q *query) number(name string) int {
 
 func (q *query) flag(name string) bool { return flag(q.Values[name]) }
 
-// list reads names separated by commas.
+// list reads names separated by commas, of all parameters of the name.
 func (q *query) list(name string) []string {
 	var names []string
-	for _, part := range strings.Split(q.Get(name), ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			names = append(names, part)
+	for _, value := range q.Values[name] {
+		for part := range strings.SplitSeq(value, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				names = append(names, part)
+			}
 		}
 	}
 	if len(names) > maxIncluded && q.err == nil {

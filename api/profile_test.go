@@ -83,6 +83,10 @@ func TestProfileAPI(t *testing.T) {
 	if q := w.played.traits; q.Class != "audience" || len(q.Include) != 2 || q.Limit != 5 || !q.Verbose || q.Next != "c" {
 		t.Errorf("asked for %+v", q)
 	}
+	w.get(at+"user_id:u1/traits?include=a,+b,&include=c", admin...).is(200)
+	if q := w.played.traits; !slices.Equal(q.Include, []string{"a", "b", "c"}) {
+		t.Errorf("asked for %q", q.Include)
+	}
 	w.get(at+"user_id:u1/events?start=2025-01-01&end=2025-02-01&exclude=x&sort=asc", admin...).is(200, "data", "[]")
 	if q := w.played.events; q.Start != "2025-01-01" || q.End != "2025-02-01" || len(q.Exclude) != 1 || q.Sort != "asc" {
 		t.Errorf("asked for %+v", q)

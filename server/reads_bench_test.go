@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,6 +38,16 @@ func (d *discarded) Header() http.Header              { return d.header }
 func (d *discarded) Write(p []byte) (int, error)      { return len(p), nil }
 func (d *discarded) WriteHeader(status int)           { d.status = status }
 func (d *discarded) SetWriteDeadline(time.Time) error { return nil }
+func (d *discarded) SetReadDeadline(time.Time) error  { return nil }
+
+// hundred asks for the traits of a hundred people.
+func hundred(people int) string {
+	var ids []string
+	for i := range 100 {
+		ids = append(ids, fmt.Sprintf(`"user_id:u%d"`, i*people/100))
+	}
+	return `{"read":"traits","ids":[` + strings.Join(ids, ",") + `]}`
+}
 
 // BenchmarkTraits reads the traits of 2,000 people with 20 audiences from the
 // embedded store: by the handler alone, and over HTTP by a client that does no
@@ -113,6 +124,32 @@ func BenchmarkTraits(b *testing.B) {
 			measure(b, func(i int) {
 				w := &discarded{header: http.Header{}}
 				if h.ServeHTTP(w, requests[i%people]); w.status != http.StatusOK {
+					b.Fatal(w.status)
+				}
+			})
+		})
+	}
+	// The other reads, which have no budget, by the handler alone.
+	for _, read := range []struct{ name, method, path, body string }{
+		{"external_ids", "GET", "/user_id:u%d/external_ids", ""},
+		{"metadata", "GET", "/user_id:u%d/metadata", ""},
+		{"links", "GET", "/user_id:u%d/links", ""},
+		{"events", "GET", "/user_id:u%d/events", ""},
+		{"search by identifier", "GET", "?external_id=u%d&type=user_id&traits=email", ""},
+		{"search by trait", "GET", "?trait.email=u%d@example.com&traits=plan", ""},
+		{"batch of 100", "POST", "/batch", hundred(people)},
+	} {
+		b.Run(read.name, func(b *testing.B) {
+			h := s.httpServer().Handler
+			measure(b, func(i int) {
+				path := read.path
+				if strings.Contains(path, "%d") {
+					path = fmt.Sprintf(path, i%people)
+				}
+				r := httptest.NewRequest(read.method, "/v1/spaces/default/collections/users/profiles"+path, strings.NewReader(read.body))
+				r.SetBasicAuth(token, "")
+				w := &discarded{header: http.Header{}}
+				if h.ServeHTTP(w, r); w.status != http.StatusOK {
 					b.Fatal(w.status)
 				}
 			})
