@@ -15,7 +15,7 @@
 // (register.go) and written once a commit. Schema and Meter only
 // read.
 //
-// Insights (insights.go) follow the resolved logs likewise: what identity did and
+// Insights (insights.go) follow the resolved logs likewise (follower.go): what identity did and
 // refused is counted, and found again (insightsearch.go) by an index of bits of
 // hashes, which says where in that log to read.
 //

@@ -56,10 +56,9 @@ type InsightsConfig struct {
 // log, so what an erasure takes from there is gone from insights too. An event
 // that changes nothing costs it less than a microsecond, and the loop nothing.
 type Insights struct {
-	cfg   InsightsConfig
-	nudge chan struct{}
-	flush chan chan struct{}
-	open  map[uint32]*openSegment // by space; owned by Run
+	follower
+	cfg  InsightsConfig
+	open map[uint32]*openSegment // by space; owned by Run
 }
 
 // openSegment is the segment of a space that is not full yet.
@@ -76,115 +75,13 @@ func NewInsights(cfg InsightsConfig) *Insights {
 	if cfg.Retention <= 0 {
 		cfg.Retention = DefaultInsightsRetention
 	}
-	n := &Insights{cfg: cfg, nudge: make(chan struct{}, 1), flush: make(chan chan struct{}), open: map[uint32]*openSegment{}}
-	n.Nudge() // there may be something from before
+	n := &Insights{cfg: cfg, open: map[uint32]*openSegment{}}
+	n.follower = follower{
+		clock: cfg.Clock, pace: cfg.Pace, logger: cfg.Logger, spaces: cfg.Spaces, chunk: n.chunk, sweep: n.sweep, every: insightsSweep,
+		failed: func(space uint32) { delete(n.open, space) }, what: "insights",
+	}
+	n.start()
 	return n
-}
-
-// Nudge tells that a loop has written outputs. It never waits.
-func (n *Insights) Nudge() {
-	select {
-	case n.nudge <- struct{}{}:
-	default:
-	}
-}
-
-// Run follows the logs until ctx ends, which is no error. A store that fails is
-// tried again.
-func (n *Insights) Run(ctx context.Context) error {
-	due := n.cfg.Clock.Now() // of the next removal of what is too old
-	for {
-		var done chan struct{}
-		reached, stop := n.cfg.Clock.Until(due)
-		select {
-		case <-ctx.Done():
-			stop()
-			return nil
-		case <-n.nudge:
-		case done = <-n.flush:
-		case <-reached:
-		}
-		stop()
-		err := n.catchUp(ctx)
-		if now := n.cfg.Clock.Now(); err == nil && !now.Before(due) {
-			if err = n.sweep(ctx, now); err == nil {
-				due = now.Add(insightsSweep)
-			}
-		}
-		if done != nil {
-			close(done)
-		}
-		if err != nil && ctx.Err() == nil {
-			n.cfg.Logger.Warn("insights cannot be written; trying again", "error", err)
-			n.Nudge()
-		}
-		n.rest(ctx)
-	}
-}
-
-// rest waits a while, unless somebody wants to see what there is.
-func (n *Insights) rest(ctx context.Context) {
-	rested, stop := n.cfg.Pace.Until(n.cfg.Pace.Now().Add(pause))
-	defer stop()
-	for {
-		select {
-		case <-rested:
-			return
-		case <-ctx.Done():
-			return
-		case done := <-n.flush:
-			if err := n.catchUp(ctx); err != nil {
-				n.Nudge()
-			}
-			close(done)
-		}
-	}
-}
-
-// Settle waits until what the loops had written when it was called is counted
-// and can be found, two seconds at most.
-func (n *Insights) Settle(ctx context.Context) {
-	late, stop := n.cfg.Pace.Until(n.cfg.Pace.Now().Add(settleTime))
-	defer stop()
-	done := make(chan struct{})
-	select {
-	case n.flush <- done:
-	case <-late:
-		return
-	case <-ctx.Done():
-		return
-	}
-	select {
-	case <-done:
-	case <-late:
-	case <-ctx.Done():
-	}
-}
-
-// catchUp reads what the loops have written, chunk by chunk, and rests between
-// chunks for as long as one took.
-func (n *Insights) catchUp(ctx context.Context) error {
-	for _, space := range n.cfg.Spaces() {
-		for {
-			began := n.cfg.Pace.Now()
-			more, err := n.chunk(ctx, space)
-			if err != nil {
-				delete(n.open, space)
-				return fmt.Errorf("space %d: %w", space, err)
-			}
-			if !more {
-				break
-			}
-			now := n.cfg.Pace.Now()
-			rested, stop := n.cfg.Pace.Until(now.Add(now.Sub(began)))
-			select {
-			case <-rested:
-			case <-ctx.Done():
-			}
-			stop()
-		}
-	}
-	return nil
 }
 
 // chunk takes the next outputs of a space in one transaction, and reports

@@ -54,11 +54,9 @@ func (l Limits) complete() Limits {
 
 // How an Observer works.
 const (
-	pause       = time.Second // between two looks at the logs, and after a failure
-	readBytes   = 1 << 20     // of the packed log at a time
-	chunkCalls  = 20_000      // in one transaction
-	chunkWrites = 100_000     // keys in one transaction, about
-	settleTime  = 2 * time.Second
+	readBytes   = 1 << 20 // of the packed log at a time
+	chunkCalls  = 20_000  // in one transaction
+	chunkWrites = 100_000 // keys in one transaction, about
 )
 
 // Past is the raw logs behind the loops; archive.Archive has Follow.
@@ -92,9 +90,8 @@ type ObserverConfig struct {
 // Observer for all spaces, because a person who is in two of them is one monthly
 // tracked user.
 type Observer struct {
-	cfg   ObserverConfig
-	nudge chan struct{}
-	flush chan chan struct{}
+	follower
+	cfg ObserverConfig
 
 	mu   sync.Mutex
 	next map[uint32]commitlog.Offset // where it stands, committed
@@ -106,93 +103,14 @@ type Observer struct {
 // does nothing before Run.
 func NewObserver(cfg ObserverConfig) *Observer {
 	cfg.Limits = cfg.Limits.complete()
-	o := &Observer{cfg: cfg, nudge: make(chan struct{}, 1), flush: make(chan chan struct{}), next: map[uint32]commitlog.Offset{}}
+	o := &Observer{cfg: cfg, next: map[uint32]commitlog.Offset{}}
 	o.seen = newRegister(&o.cfg)
-	o.Nudge() // there may be something from before
+	o.follower = follower{
+		clock: cfg.Clock, pace: cfg.Pace, logger: cfg.Logger, spaces: cfg.Spaces, chunk: o.chunk, sweep: o.sweep, every: sweepEvery,
+		failed: o.forget, what: "the numbers of what was seen",
+	}
+	o.start()
 	return o
-}
-
-// Nudge tells the observer that a loop has passed something. It never waits.
-func (o *Observer) Nudge() {
-	select {
-	case o.nudge <- struct{}{}:
-	default:
-	}
-}
-
-// Run observes until ctx ends, which is no error. A store that fails is tried
-// again.
-func (o *Observer) Run(ctx context.Context) error {
-	due := o.cfg.Clock.Now() // of the next removal of what is too old
-	for {
-		var done chan struct{}
-		reached, stop := o.cfg.Clock.Until(due)
-		select {
-		case <-ctx.Done():
-			stop()
-			return nil
-		case <-o.nudge:
-		case done = <-o.flush:
-		case <-reached:
-		}
-		stop()
-		err := o.catchUp(ctx)
-		if now := o.cfg.Clock.Now(); err == nil && !now.Before(due) {
-			if err = o.sweep(ctx, now); err == nil {
-				due = now.Add(sweepEvery)
-			}
-		}
-		if done != nil {
-			close(done)
-		}
-		if err != nil && ctx.Err() == nil {
-			o.cfg.Logger.Warn("the numbers of what was seen cannot be written; trying again", "error", err)
-			o.seen = newRegister(&o.cfg)
-			o.Nudge()
-		}
-		o.rest(ctx)
-	}
-}
-
-// rest waits a while, unless somebody wants to see what there is.
-func (o *Observer) rest(ctx context.Context) {
-	rested, stop := o.cfg.Pace.Until(o.cfg.Pace.Now().Add(pause))
-	defer stop()
-	for {
-		select {
-		case <-rested:
-			return
-		case <-ctx.Done():
-			return
-		case done := <-o.flush:
-			if err := o.catchUp(ctx); err != nil {
-				o.seen = newRegister(&o.cfg)
-				o.Nudge()
-			}
-			close(done)
-		}
-	}
-}
-
-// Settle waits until the observer has counted what the loops had passed when it
-// was called, two seconds at most: then it is behind, and what is read is of
-// before.
-func (o *Observer) Settle(ctx context.Context) {
-	late, stop := o.cfg.Pace.Until(o.cfg.Pace.Now().Add(settleTime))
-	defer stop()
-	done := make(chan struct{})
-	select {
-	case o.flush <- done:
-	case <-late:
-		return
-	case <-ctx.Done():
-		return
-	}
-	select {
-	case <-done:
-	case <-late:
-	case <-ctx.Done():
-	}
 }
 
 // Lag returns how many records of a space the loop has passed and the observer
@@ -230,10 +148,12 @@ func (o *Observer) moved(space uint32, next commitlog.Offset) {
 	o.next[space] = next
 }
 
+// forget lets go of where it stood and of what it has seen and not written.
 func (o *Observer) forget(space uint32) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.next, space)
+	o.seen = newRegister(&o.cfg)
 }
 
 func readCursor(r kv.Reader, space uint32) (commitlog.Offset, error) {
@@ -252,33 +172,6 @@ func readCursor(r kv.Reader, space uint32) (commitlog.Offset, error) {
 
 func encodeCursor(next commitlog.Offset) kv.Value {
 	return kv.Value{cursorFormat}.Uvarint(uint64(next))
-}
-
-// catchUp counts what the loops have passed, chunk by chunk. When there is much
-// it rests after each chunk for as long as that took: what is behind may wait,
-// what goes on beside it may not.
-func (o *Observer) catchUp(ctx context.Context) error {
-	for _, space := range o.cfg.Spaces() {
-		for {
-			began := o.cfg.Pace.Now()
-			more, err := o.chunk(ctx, space)
-			if err != nil {
-				o.forget(space)
-				return fmt.Errorf("space %d: %w", space, err)
-			}
-			if !more {
-				break
-			}
-			now := o.cfg.Pace.Now()
-			rested, stop := o.cfg.Pace.Until(now.Add(now.Sub(began)))
-			select {
-			case <-rested:
-			case <-ctx.Done():
-			}
-			stop()
-		}
-	}
-	return nil
 }
 
 var errFull = errors.New("inspect: the chunk is full")
