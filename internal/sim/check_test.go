@@ -367,8 +367,8 @@ func (h *history) checkTold(l *look, world *model.World, when string) {
 		}
 	}
 	for what, n := range balance {
-		// A correction, also what a rebuild finds, is a state and not an event.
-		if n != 0 && !((l.corrected || h.seen.Rebuilds > 0) && strings.HasSuffix(what, " track")) {
+		// A correction is a state and not an event.
+		if n != 0 && !(l.corrected && strings.HasSuffix(what, " track")) {
 			h.t.Errorf("%s: %d more entries were announced than ended or stand", what, n)
 		}
 	}
@@ -403,14 +403,10 @@ func (h *history) checkTold(l *look, world *model.World, when string) {
 }
 
 // connected reports whether an audience that is enabled is connected to a
-// destination that is. One without history is left out: when its destination
-// comes back, those who left meanwhile are not looked for.
+// destination that is.
 func (h *history) connected(l *look, pair string) bool {
 	audience, destination, _ := strings.Cut(pair, " ")
 	a, d := l.now.Audience(audience), l.now.Destination(destination)
-	if a != nil && a.Options.IncludeHistoricalData != nil && !*a.Options.IncludeHistoricalData {
-		return false
-	}
 	return a != nil && a.Enabled && d != nil && d.Enabled &&
 		slices.ContainsFunc(a.Connections, func(c workspace.AudienceConnection) bool { return c.DestinationID == destination })
 }
