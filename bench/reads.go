@@ -141,6 +141,15 @@ func (b *bench) reads(ctx context.Context) error {
 	row("bare server, while Kith takes 5,000 events/s", "%8.0f answers a second; p50 %v p99 %v", limit.perSecond(), ms(limit.percentile(.5)), ms(limit.percentile(.99)))
 	row("Profile API, while 5,000 events/s come in", "%s", answered(all, limit))
 	row("events accepted meanwhile", "%8.0f a second", written.perSecond())
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	const budget = 10_000
+	if all, written, err = b.readAt(ctx, l.kith, writers, b.people/10, budget); err != nil {
+		return err
+	}
+	row(fmt.Sprintf("Profile API, asked %d times a second beside them", budget), "%8.0f answers a second; from when each is due p50 %v p99 %v p99.9 %v; %.0f events accepted a second",
+		all.perSecond(), ms(all.percentile(.5)), ms(all.percentile(.99)), ms(all.percentile(.999)), written.perSecond())
 	return nil
 }
 
@@ -170,6 +179,13 @@ func (l *line) settle(ctx context.Context) error {
 // readBeside reads the traits of people at 32 connections while a load is sent.
 // Of the answers, refused counts those that found nobody.
 func (b *bench) readBeside(ctx context.Context, k *kith, writers load, people int) (answers, written result, err error) {
+	return b.readAt(ctx, k, writers, people, 0)
+}
+
+// readAt is readBeside at so many reads a second, or as fast as answers come
+// when rate is zero. With a rate the time of an answer begins when its question
+// is due, also if the connection is still busy then.
+func (b *bench) readAt(ctx context.Context, k *kith, writers load, people int, rate float64) (answers, written result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, b.span)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -184,8 +200,12 @@ func (b *bench) readBeside(ctx context.Context, k *kith, writers load, people in
 	for i := range readers {
 		wg.Go(func() {
 			random, r := rand.New(rand.NewPCG(uint64(i), 9)), &parts[i]
-			for ctx.Err() == nil {
+			for n := 0; ctx.Err() == nil; n++ {
 				asked := time.Now()
+				if rate > 0 {
+					asked = began.Add(time.Duration(float64(n*readers+i) / rate * float64(time.Second)))
+					time.Sleep(time.Until(asked))
+				}
 				status, size, err := k.traits(context.WithoutCancel(ctx), client, fmt.Sprintf("user-%08d", random.IntN(people)))
 				if err != nil {
 					errs[i] = err
