@@ -89,7 +89,9 @@ type spaceBody struct {
 	// Those in force, the default ones too.
 	SearchTraits  []string                `json:"searchTraits" doc:"Kith's own: the traits that profiles can be searched by"`
 	IdentityGuard workspace.IdentityGuard `json:"identityGuard,omitzero" doc:"Kith's own: from which size on a profile is reported"`
-	CreatedAt     string                  `json:"createdAt"`
+	// Those in force, the default ones too.
+	Suspicious workspace.Suspicious `json:"suspicious" doc:"Kith's own: from which figures on profiles and identifiers are listed as suspicious"`
+	CreatedAt  string               `json:"createdAt"`
 }
 
 func showSpace(s *workspace.Space) spaceBody {
@@ -97,7 +99,7 @@ func showSpace(s *workspace.Space) spaceBody {
 	if rules == nil {
 		rules = []workspace.IdentifierRule{}
 	}
-	return spaceBody{ID: s.ID, Slug: s.Slug, Name: s.Name, Identifiers: rules, SearchTraits: s.SearchedTraits(), IdentityGuard: s.IdentityGuard, CreatedAt: when(s.CreatedAt)}
+	return spaceBody{ID: s.ID, Slug: s.Slug, Name: s.Name, Identifiers: rules, SearchTraits: s.SearchedTraits(), IdentityGuard: s.IdentityGuard, Suspicious: s.Suspicious.Thresholds(), CreatedAt: when(s.CreatedAt)}
 }
 
 type spaceAnswer struct {
@@ -150,6 +152,7 @@ type updateSpaceInput struct {
 		Name          *string                     `json:"name,omitempty"`
 		Identifiers   *[]workspace.IdentifierRule `json:"identifiers,omitempty" doc:"All rules; events that come later are held to them"`
 		IdentityGuard *workspace.IdentityGuard    `json:"identityGuard,omitempty" doc:"From which numbers of identifiers and merges on a profile is reported; 1,000 and 100 when zero"`
+		Suspicious    *workspace.Suspicious       `json:"suspicious,omitempty" doc:"From which figures on profiles and identifiers are listed as suspicious: identifiers, merges, shared, refused; 30, 10, 10 and 10 when zero"`
 		SearchTraits  *[]string                   `json:"searchTraits,omitempty" doc:"All traits that profiles can be searched by; a new one takes effect when those there are have been gone through"`
 	}
 }
@@ -164,6 +167,7 @@ func (a *API) updateSpace(ctx context.Context, in *updateSpaceInput) (spaceAnswe
 		set(&change.Name, in.Body.Name)
 		set(&change.Identifiers, in.Body.Identifiers)
 		set(&change.IdentityGuard, in.Body.IdentityGuard)
+		set(&change.Suspicious, in.Body.Suspicious)
 		set(&change.SearchTraits, in.Body.SearchTraits)
 		return nil
 	})

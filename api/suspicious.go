@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"kith/event"
 	"kith/fault"
@@ -17,16 +20,25 @@ func (a *API) suspiciousRoutes() {
 	handle(a, http.MethodGet, "/spaces/{spaceId}/identity/suspicious", "listSuspiciousClusters", tagIdentity, a.listSuspicious,
 		about("Kith's own: who may be no one person, the largest first: profiles with many identifiers, profiles into which many were merged within 24 hours, "+
 			"identifiers that were on the events of many profiles and could not be used (a kiosk, a till), profiles whose events carried many different identifiers that could not be used. "+
-			"What was separated or deleted since is not listed. A threshold of 0 leaves a reason out."))
+			"What was separated or deleted since is not listed. Thresholds that are missing are the space's; 0 leaves a reason out."))
 }
 
 type suspiciousInput struct {
 	SpacePath
-	Identifiers int `query:"identifiers" default:"30" minimum:"0" maximum:"1000000" doc:"From so many identifiers on a profile; 8 at least"`
-	Merges      int `query:"merges" default:"10" minimum:"0" maximum:"1000000" doc:"From so many merges within 24 hours; 4 at least"`
-	Shared      int `query:"shared" default:"10" minimum:"0" maximum:"1000000" doc:"From so many profiles on whose events an identifier could not be used; 3 at least"`
-	Refused     int `query:"refused" default:"10" minimum:"0" maximum:"1000000" doc:"From so many different identifiers that the events of a profile could not use; 3 at least"`
+	Identifiers int `query:"identifiers" minimum:"0" maximum:"1000000" doc:"From so many identifiers on a profile; 8 at least"`
+	Merges      int `query:"merges" minimum:"0" maximum:"1000000" doc:"From so many merges within 24 hours; 4 at least"`
+	Shared      int `query:"shared" minimum:"0" maximum:"1000000" doc:"From so many profiles on whose events an identifier could not be used; 3 at least"`
+	Refused     int `query:"refused" minimum:"0" maximum:"1000000" doc:"From so many different identifiers that the events of a profile could not use; 3 at least"`
 	Limit       int `query:"limit" default:"20" minimum:"1" maximum:"200" doc:"Of each reason"`
+
+	given url.Values
+}
+
+// Resolve notes which thresholds were given, since 0 is one.
+func (in *suspiciousInput) Resolve(ctx huma.Context) []error {
+	at := ctx.URL()
+	in.given = at.Query()
+	return nil
 }
 
 type suspectBody struct {
@@ -59,6 +71,9 @@ func (a *API) listSuspicious(ctx context.Context, in *suspiciousInput) (suspicio
 	}
 	for _, s := range identity.Suspicions() {
 		threshold := thresholds[s]
+		if !in.given.Has(s.String()) {
+			threshold = s.Threshold(space)
+		}
 		if threshold == 0 {
 			continue
 		}

@@ -10,10 +10,10 @@ import (
 type suspiciousCommand struct {
 	remote
 	Space       string `default:"default" placeholder:"SLUG" help:"The space."`
-	Identifiers int    `default:"30" help:"From so many identifiers on a profile; 0 for not at all."`
-	Merges      int    `default:"10" help:"From so many merges within 24 hours; 0 for not at all."`
-	Shared      int    `default:"10" help:"From so many profiles that could not use an identifier; 0 for not at all."`
-	Refused     int    `default:"10" help:"From so many different identifiers refused on one profile; 0 for not at all."`
+	Identifiers *int   `placeholder:"N" help:"From so many identifiers on a profile; 0 for not at all. Without a flag, as the space's setting suspicious says: 30 identifiers, and 10 of the others, unless it is set."`
+	Merges      *int   `placeholder:"N" help:"From so many merges within 24 hours; 0 for not at all."`
+	Shared      *int   `placeholder:"N" help:"From so many profiles that could not use an identifier; 0 for not at all."`
+	Refused     *int   `placeholder:"N" help:"From so many different identifiers refused on one profile; 0 for not at all."`
 	Limit       int    `default:"20" help:"How many of each, at most 200."`
 }
 
@@ -23,9 +23,11 @@ func (c *suspiciousCommand) Run(r *run) error {
 	if err != nil {
 		return err
 	}
-	q := url.Values{}
-	for name, n := range map[string]int{"identifiers": c.Identifiers, "merges": c.Merges, "shared": c.Shared, "refused": c.Refused, "limit": c.Limit} {
-		q.Set(name, strconv.Itoa(n))
+	q := url.Values{"limit": {strconv.Itoa(c.Limit)}}
+	for name, n := range map[string]*int{"identifiers": c.Identifiers, "merges": c.Merges, "shared": c.Shared, "refused": c.Refused} {
+		if n != nil {
+			q.Set(name, strconv.Itoa(*n))
+		}
 	}
 	var found struct {
 		Suspicious []struct {

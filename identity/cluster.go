@@ -7,6 +7,7 @@ import (
 
 	"kith/event"
 	"kith/kv"
+	"kith/workspace"
 )
 
 // Suspicion is why a profile, or an identifier, may be no one person.
@@ -43,13 +44,22 @@ func (s Suspicion) String() string {
 // Floor is from which figure on there is a note of it: no threshold can be
 // lower.
 func (s Suspicion) Floor() int {
+	return s.of(workspace.LeastSuspicious())
+}
+
+// Threshold is from which figure on a space lists it.
+func (s Suspicion) Threshold(space *workspace.Space) int { return s.of(space.Suspicious.Thresholds()) }
+
+func (s Suspicion) of(figures workspace.Suspicious) int {
 	switch s {
 	case ManyIdentifiers:
-		return 8
+		return figures.Identifiers
 	case ManyMerges:
-		return 4
+		return figures.Merges
+	case SharedValue:
+		return figures.Shared
 	}
-	return 3
+	return figures.Refused
 }
 
 // Clusters are found as they grow. What crosses a floor gets a key in an index

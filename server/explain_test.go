@@ -357,6 +357,19 @@ func TestSuspicious(t *testing.T) {
 	if len(found.Suspicious) != 1 || !found.Complete || found.Suspicious[0].Reason != "shared" || found.Suspicious[0].Figure != 11 || found.Suspicious[0].Identifier.ID != "tablet" {
 		t.Errorf("%+v", found)
 	}
+	setTo := func(n int) {
+		if err := c.Call(t.Context(), "PATCH", "/spaces/default", map[string]any{"suspicious": map[string]any{"shared": n}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setTo(12)
+	if err := ask(""); err != nil || len(found.Suspicious) != 0 {
+		t.Errorf("in a space that says from 12 on: %+v, %v", found, err)
+	}
+	if err := ask("shared=11"); err != nil || len(found.Suspicious) != 1 {
+		t.Errorf("whoever asks wants it from 11 on: %+v, %v", found, err)
+	}
+	setTo(0)
 	if err := ask("shared=12"); err != nil || len(found.Suspicious) != 0 {
 		t.Errorf("from 12 on: %+v, %v", found, err)
 	}

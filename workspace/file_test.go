@@ -23,6 +23,7 @@ spaces:
       - {type: phone, keys: [phone], normalize: phone, region: DE}
       - {type: mac, networkKey: wlanName, validFor: monthly}
     identityGuard: {identifiers: 500, merges: 20}
+    suspicious: {identifiers: 50, shared: 3}
     searchTraits: [email, loyaltyTier]
     filters:
       - {name: No heartbeats, description: of the locks, if: event = 'Heartbeat' and properties.level != "alarm"}

@@ -1,6 +1,7 @@
 package workspace
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -32,6 +33,9 @@ type Space struct {
 	Identifiers []IdentifierRule `json:"identifiers,omitempty"` // empty: DefaultIdentifiers
 	// IdentityGuard is from which size on a profile is reported.
 	IdentityGuard IdentityGuard `json:"identityGuard,omitzero"`
+	// Suspicious is from which figures on a profile or an identifier is listed
+	// as suspicious.
+	Suspicious Suspicious `json:"suspicious,omitzero"`
 	// SearchTraits are the traits that profiles can be searched by; see
 	// SearchedTraits. Nil means the default ones, an empty list none.
 	SearchTraits []string `json:"searchTraits,omitzero"`
@@ -59,6 +63,35 @@ type EventFilter struct {
 type IdentityGuard struct {
 	Identifiers int `json:"identifiers,omitempty"`
 	Merges      int `json:"merges,omitempty"`
+}
+
+// Suspicious says from which figures on profiles and identifiers are listed as
+// suspicious, where nobody asks for others. Zero means the default; none is
+// below LeastSuspicious.
+type Suspicious struct {
+	Identifiers int `json:"identifiers,omitempty"` // on one profile
+	Merges      int `json:"merges,omitempty"`      // into one profile within 24 hours
+	Shared      int `json:"shared,omitempty"`      // profiles whose events could not use an identifier
+	Refused     int `json:"refused,omitempty"`     // different identifiers that the events of a profile could not use
+}
+
+// DefaultSuspicious are the figures of a space that names none.
+func DefaultSuspicious() Suspicious {
+	return Suspicious{Identifiers: 30, Merges: 10, Shared: 10, Refused: 10}
+}
+
+// LeastSuspicious are the figures from which on there is a note of it at all.
+func LeastSuspicious() Suspicious {
+	return Suspicious{Identifiers: 8, Merges: 4, Shared: 3, Refused: 3}
+}
+
+// Thresholds returns the figures with the default ones in the place of zeros.
+func (s Suspicious) Thresholds() Suspicious {
+	d := DefaultSuspicious()
+	return Suspicious{
+		Identifiers: cmp.Or(s.Identifiers, d.Identifiers), Merges: cmp.Or(s.Merges, d.Merges),
+		Shared: cmp.Or(s.Shared, d.Shared), Refused: cmp.Or(s.Refused, d.Refused),
+	}
 }
 
 // IdentifierRule is how identity treats one type of identifier in a space

@@ -106,6 +106,7 @@ func (o *Options) checkSpaces(p *problems, base, next *Snapshot) {
 		if g := s.IdentityGuard; g.Identifiers < 0 || g.Merges < 0 {
 			p.add(at+".identityGuard", "a negative number: want at which number of identifiers and merges a profile is reported, 0 for the default")
 		}
+		checkSuspicious(p, at+".suspicious", s.Suspicious)
 		checkSearchTraits(p, at+".searchTraits", s.SearchTraits)
 		o.checkFilters(p, at+".filters", base, s.Filters, u)
 	}
@@ -424,4 +425,19 @@ func (o *Options) connectorSlugs() string {
 
 func sameSubscription(a, b *Subscription) bool {
 	return a.Name == b.Name && a.ActionID == b.ActionID && a.ActionSlug == b.ActionSlug && a.Trigger == b.Trigger && sameJSON(a.Settings, b.Settings)
+}
+
+func checkSuspicious(p *problems, at string, s Suspicious) {
+	least := LeastSuspicious()
+	for _, x := range []struct {
+		name     string
+		n, least int
+	}{
+		{"identifiers", s.Identifiers, least.Identifiers}, {"merges", s.Merges, least.Merges},
+		{"shared", s.Shared, least.Shared}, {"refused", s.Refused, least.Refused},
+	} {
+		if x.n != 0 && x.n < x.least {
+			p.add(at+"."+x.name, "%d is too few: nothing below %d is noted; 0 is the default", x.n, x.least)
+		}
+	}
 }

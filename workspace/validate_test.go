@@ -124,6 +124,7 @@ func TestCheck(t *testing.T) {
 		{"span", func(d draft) {
 			d.Spaces[0].Identifiers = []workspace.IdentifierRule{{Type: "user_id", ValidFor: "daily"}}
 		}, "spaces.default.identifiers.0.validFor", "not a span", fault.Invalid},
+		{"suspicious", func(d draft) { d.Spaces[0].Suspicious = workspace.Suspicious{Merges: 3} }, "spaces.default.suspicious.merges", "nothing below 4 is noted", fault.Invalid},
 		{"guard", func(d draft) { d.Spaces[0].IdentityGuard = workspace.IdentityGuard{Merges: -1} }, "spaces.default.identityGuard", "negative", fault.Invalid},
 		{"search trait twice", func(d draft) { d.Spaces[0].SearchTraits = []string{"email", "email"} }, "spaces.default.searchTraits.1", "twice", fault.Invalid},
 		{"search traits", func(d draft) { d.Spaces[0].SearchTraits = make([]string, 21) }, "spaces.default.searchTraits", "at most 20", fault.Invalid},
