@@ -91,14 +91,7 @@ func (x *exporter) space(s *Space) *node {
 		o.setNumber("merges", g.Merges)
 		n.set("identityGuard", o)
 	}
-	if x := s.Suspicious; x != (Suspicious{}) {
-		o := objectNode()
-		o.setNumber("identifiers", x.Identifiers)
-		o.setNumber("merges", x.Merges)
-		o.setNumber("shared", x.Shared)
-		o.setNumber("refused", x.Refused)
-		n.set("suspicious", o)
-	}
+	n.setText("retention", s.Retention)
 	if s.SearchTraits != nil {
 		n.set("searchTraits", textNodes(s.SearchTraits))
 	}

@@ -106,6 +106,11 @@ func (o *Options) checkSpaces(p *problems, base, next *Snapshot) {
 		if g := s.IdentityGuard; g.Identifiers < 0 || g.Merges < 0 {
 			p.add(at+".identityGuard", "a negative number: want at which number of identifiers and merges a profile is reported, 0 for the default")
 		}
+		if s.Retention != "" {
+			if _, err := ParseRetention(s.Retention); err != nil {
+				p.add(at+".retention", "%v", err)
+			}
+		}
 		checkSuspicious(p, at+".suspicious", s.Suspicious)
 		checkSearchTraits(p, at+".searchTraits", s.SearchTraits)
 		o.checkFilters(p, at+".filters", base, s.Filters, u)
