@@ -98,7 +98,7 @@ func (a *applier) space(f *fileSpace) {
 		s = a.d.AddSpace(f.Slug, f.Name)
 	}
 	s.Name, s.Identifiers = f.Name, f.Identifiers
-	s.SearchTraits, s.IdentityGuard, s.Retention = f.SearchTraits, f.IdentityGuard, f.Retention
+	s.SearchTraits, s.IdentityGuard, s.Suspicious, s.Retention = f.SearchTraits, f.IdentityGuard, f.Suspicious, f.Retention
 	s.Filters = a.filters(s.Filters, f.Filters)
 }
 

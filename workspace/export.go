@@ -85,6 +85,14 @@ func (x *exporter) space(s *Space) *node {
 		o.setText("validFor", r.ValidFor)
 		return o
 	}))
+	if x := s.Suspicious; x != (Suspicious{}) {
+		o := objectNode()
+		o.setNumber("identifiers", x.Identifiers)
+		o.setNumber("merges", x.Merges)
+		o.setNumber("shared", x.Shared)
+		o.setNumber("refused", x.Refused)
+		n.set("suspicious", o)
+	}
 	if g := s.IdentityGuard; g != (IdentityGuard{}) {
 		o := objectNode()
 		o.setNumber("identifiers", g.Identifiers)

@@ -183,6 +183,11 @@ func (f *File) readSpace(o *object) {
 		s.IdentityGuard = IdentityGuard{Identifiers: o.numberOr("identifiers", 0), Merges: o.numberOr("merges", 0)}
 	})
 	s.Retention = o.textOr("retention", "")
+	o.within("suspicious", func(o *object) {
+		s.Suspicious = Suspicious{
+			Identifiers: o.numberOr("identifiers", 0), Merges: o.numberOr("merges", 0), Shared: o.numberOr("shared", 0), Refused: o.numberOr("refused", 0),
+		}
+	})
 	if s.SearchTraits = o.texts("searchTraits"); s.SearchTraits == nil && o.field("searchTraits", isList) != nil {
 		s.SearchTraits = []string{} // an empty list is none, a missing one the default
 	}

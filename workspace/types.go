@@ -33,6 +33,9 @@ type Space struct {
 	Identifiers []IdentifierRule `json:"identifiers,omitempty"` // empty: DefaultIdentifiers
 	// IdentityGuard is from which size on a profile is reported.
 	IdentityGuard IdentityGuard `json:"identityGuard,omitzero"`
+	// Suspicious is from which figures on a profile or an identifier is listed
+	// as suspicious.
+	Suspicious Suspicious `json:"suspicious,omitzero"`
 	// Retention is how long the bodies of events are kept: 90d, 12w, 36h or
 	// forever; see ParseRetention. Empty means as the server says.
 	Retention string `json:"retention,omitempty"`
