@@ -32,6 +32,7 @@ type Trials interface {
 type SimulationReport struct {
 	identity.Comparison
 	Records   uint64               `json:"records" doc:"Records that were replayed"`
+	Horizon   string               `json:"horizon,omitempty" doc:"Events from before this instant have been trimmed: what they made is taken as it is, and the rules are tried from then on"`
 	Prevented []identity.Prevented `json:"prevented" doc:"What the rules that were tried would have refused since, by reason and type"`
 }
 

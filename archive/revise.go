@@ -46,20 +46,25 @@ func WhoseAre(r kv.Reader, space, epoch uint32, offsets []commitlog.Offset) (map
 }
 
 // Offsets returns the offsets of the events in the history of one profile,
-// under its own id, in the order of their time: at most limit of them.
-func Offsets(r kv.Reader, space, epoch uint32, profile event.ProfileID, limit int) (list []commitlog.Offset, err error) {
+// under its own id, in the order of their time, that are not before an offset:
+// at most limit of them.
+func Offsets(r kv.Reader, space, epoch uint32, profile event.ProfileID, from commitlog.Offset, limit int) (list []commitlog.Offset, err error) {
 	stem := historyStem(space, epoch, profile)
-	rng := kv.Prefix(stem)
-	rng.Limit = limit
-	for pair, err := range r.Scan(rng) {
+	for pair, err := range r.Scan(kv.Prefix(stem)) {
 		if err != nil {
 			return nil, err
 		}
+		if len(list) == limit {
+			break
+		}
 		parts := kv.PartsAfter(pair.Key, stem)
 		parts.Int64()
-		list = append(list, commitlog.Offset(parts.Uint64()))
+		at := commitlog.Offset(parts.Uint64())
 		if !parts.OK() {
 			return nil, errRun
+		}
+		if at >= from {
+			list = append(list, at)
 		}
 	}
 	return list, nil

@@ -99,6 +99,9 @@ func printSimulation(to io.Writer, s *api.Simulation) error {
 		from = "since " + s.Since
 	}
 	fmt.Fprintf(w, "With these rules %s, over %s records:\n\n", from, grouped(x.Records))
+	if x.Horizon != "" {
+		fmt.Fprintf(w, "Events from before %s have been trimmed: what they made is taken as it is, and the rules are tried from then on.\n\n", x.Horizon)
+	}
 	fmt.Fprintln(w, "\tnow\twith these rules")
 	fmt.Fprintf(w, "profiles\t%s\t%s\n", grouped(uint64(x.Now.Profiles)), grouped(uint64(x.Then.Profiles)))
 	fmt.Fprintf(w, "merges %s\t%s\t%s\n", from, grouped(uint64(x.Now.Merges)), grouped(uint64(x.Then.Merges)))

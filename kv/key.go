@@ -50,6 +50,14 @@ func EpochRange(space, epoch uint32) Range {
 	return Prefix(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32([]byte{scopeEpoch}, space), epoch))
 }
 
+// InEpoch returns the key that a key of a space's derived state has in another
+// epoch.
+func InEpoch(key []byte, epoch uint32) Key {
+	k := append(make(Key, 0, len(key)), key...)
+	binary.BigEndian.PutUint32(k[5:], epoch)
+	return k
+}
+
 // Clone returns a copy with room to grow, so that two keys can be built from
 // one stem.
 func (k Key) Clone() Key { return append(make(Key, 0, len(k)+40), k...) }

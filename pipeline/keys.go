@@ -47,3 +47,13 @@ func ReadPosition(r kv.Reader, space, epoch uint32) (Position, error) {
 	}
 	return p, nil
 }
+
+// CopyPosition gives an epoch of another store the position of one of the same
+// space, and returns it.
+func CopyPosition(from kv.Reader, epoch uint32, to kv.Tx, space, into uint32) (Position, error) {
+	p, err := ReadPosition(from, space, epoch)
+	if err != nil {
+		return Position{}, err
+	}
+	return p, to.Set(kv.EpochKey(space, into, PositionRoom), encodePosition(p))
+}

@@ -115,6 +115,7 @@ func (x *Indexer) fill(tx kv.Tx, k keys, at *index) error {
 		next = append(next, profile)
 	}
 	graph := identity.NewReader(tx, x.place.space, x.place.epoch)
+	filling := func(name string) bool { return at.state(name) == indexFilling }
 	for _, profile := range next {
 		link, err := graph.Link(profile)
 		if err != nil {
@@ -123,7 +124,7 @@ func (x *Indexer) fill(tx kv.Tx, k keys, at *index) error {
 		if link != nil {
 			continue // merged away: what it had, the survivor has
 		}
-		if err := enter(tx, k, at, profile); err != nil {
+		if err := enter(tx, k, at, profile, filling); err != nil {
 			return err
 		}
 	}
@@ -140,14 +141,14 @@ func (x *Indexer) fill(tx kv.Tx, k keys, at *index) error {
 	return nil
 }
 
-// enter puts a profile into the indexes that are being filled.
-func enter(tx kv.Tx, k keys, at *index, profile event.ProfileID) error {
+// enter puts a profile into the indexes that are asked for.
+func enter(tx kv.Tx, k keys, at *index, profile event.ProfileID, wanted func(trait string) bool) error {
 	b, err := open(tx, k, profile)
 	if err != nil {
 		return err
 	}
 	for _, t := range at.traits {
-		if t.state != indexFilling {
+		if !wanted(t.name) {
 			continue
 		}
 		value, err := b.value(t.name)

@@ -132,7 +132,6 @@ func (m *Manager) ground(ctx context.Context, h *job.Handle, at place, seen *pro
 // copy copies what the base holds and the epoch has not yet. It fails with
 // errStale when that is the base no longer, or something was taken out of it.
 func (m *Manager) copy(ctx context.Context, h *job.Handle, at place, e *Epoch, seen *progress) error {
-	from, to := kv.EpochRange(at.space, e.Base), kv.EpochRange(at.space, at.epoch)
 	for more := true; more; {
 		err := m.cfg.DB.Update(ctx, loopFence(at.space, at.epoch), kv.Lazy, func(tx kv.Tx) error {
 			base, _, err := m.cfg.House.Base(tx, at.space)
@@ -146,7 +145,7 @@ func (m *Manager) copy(ctx context.Context, h *job.Handle, at place, e *Epoch, s
 			if base != e.Base || gone != e.Taken {
 				return errStale
 			}
-			more, err = copySome(tx, from, to)
+			more, err = copySome(tx, at.space, e.Base, at.epoch)
 			return err
 		})
 		if err != nil {
@@ -160,17 +159,16 @@ func (m *Manager) copy(ctx context.Context, h *job.Handle, at place, e *Epoch, s
 	return h.Save(ctx, nil, uint64(e.Begins), uint64(e.Begins))
 }
 
-// copySome copies the next keys of one range to another, and reports whether
+// copySome copies the next keys of the base to an epoch, and reports whether
 // there may be more.
-func copySome(tx kv.Tx, from, to kv.Range) (more bool, err error) {
-	rest := from
-	last := to
+func copySome(tx kv.Tx, space, base, epoch uint32) (more bool, err error) {
+	rest, last := kv.EpochRange(space, base), kv.EpochRange(space, epoch)
 	last.Reverse, last.Limit = true, 1
 	for pair, err := range tx.Scan(last) {
 		if err != nil {
 			return false, err
 		}
-		rest.From = append(append(bytes.Clone(from.From), pair.Key[len(to.From):]...), 0)
+		rest.From = append(kv.InEpoch(pair.Key, base), 0)
 	}
 	rest.Limit = copyKeys
 	var pairs []kv.Pair
@@ -179,7 +177,7 @@ func copySome(tx kv.Tx, from, to kv.Range) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		key := append(bytes.Clone(to.From), pair.Key[len(from.From):]...)
+		key := kv.InEpoch(pair.Key, epoch)
 		pairs = append(pairs, kv.Pair{Key: key, Value: bytes.Clone(pair.Value)})
 		if size += len(key) + len(pair.Value); size > copyBytes {
 			more = true

@@ -27,8 +27,9 @@ type Trial struct {
 
 // Laboratory tries rules; the server does.
 type Laboratory interface {
-	// Try replays the identifiers of a space's records into an epoch: up to
-	// t.Since by the rules of their time, from there by those of the trial. Then
+	// Try replays the identifiers of a space's records into an epoch, which holds
+	// what the base does where there is one: up to t.Since by the rules of their
+	// time, from there by those of the trial. Then
 	// it compares what has come of it with the live epoch, and returns the report
 	// as JSON. It tells how far it is.
 	Try(ctx context.Context, space uint32, e *Epoch, t Trial, progress func(done, total uint64)) (json.RawMessage, error)
@@ -217,7 +218,7 @@ func (m *Manager) try(ctx context.Context, h *job.Handle) error {
 	if err != nil || !e.Dropped.IsZero() {
 		return err
 	}
-	report, err := m.report(ctx, h, e, p)
+	report, err := m.report(ctx, h, p)
 	if err != nil && ctx.Err() != nil {
 		return err // the server stops, or somebody has canceled it
 	}
@@ -236,11 +237,15 @@ func (m *Manager) try(ctx context.Context, h *job.Handle) error {
 	return err
 }
 
-func (m *Manager) report(ctx context.Context, h *job.Handle, e *Epoch, p trialParams) (json.RawMessage, error) {
+func (m *Manager) report(ctx context.Context, h *job.Handle, p trialParams) (json.RawMessage, error) {
 	at := place{p.Space, p.Epoch}
 	seen := m.enter(at)
 	defer m.leave(at)
 	if err := m.clear(ctx, p.Space, p.Epoch); err != nil {
+		return nil, err
+	}
+	e, err := m.ground(ctx, h, at, seen)
+	if err != nil {
 		return nil, err
 	}
 	report, err := m.cfg.Lab.Try(ctx, p.Space, e, p.Trial, func(done, total uint64) { seen.note(m.cfg.Clock.Now(), done, total) })

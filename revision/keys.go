@@ -72,6 +72,11 @@ type State struct {
 	// identifiers, traits, memberships or events.
 	Changed   int `json:"changed"`
 	Announced int `json:"announced"` // messages to destinations
+	// Stayed are the profiles with which traits, counts and events remained that
+	// came before Horizon, an instant in milliseconds: of that time only what came
+	// of it is known, and not what was whose.
+	Stayed  []event.ProfileID `json:"stayed,omitempty"`
+	Horizon int64             `json:"horizon,omitempty"`
 	// MaxEvents and MaxBytes are the bounds that it was beyond.
 	MaxEvents int   `json:"maxEvents,omitempty"`
 	MaxBytes  int64 `json:"maxBytes,omitempty"`

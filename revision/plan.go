@@ -52,6 +52,10 @@ type Plan struct {
 	Parts []Part
 	// Nobodys are identifiers that would be nobody's any more.
 	Nobodys []event.Identifier
+	// Stayed are profiles with which would remain what lies before Horizon, and
+	// Horizon is since when all events are kept, in milliseconds; see State.
+	Stayed  []event.ProfileID
+	Horizon int64
 	// NeedsRebuild says why it could not be worked out beside the loop; the
 	// rest is empty then.
 	NeedsRebuild string
@@ -107,6 +111,10 @@ func (r *Reviser) plan(v, n kv.Reader, w *task, s *scratch) (*Plan, error) {
 	}
 	plan := &Plan{
 		Events: len(s.basis.set.events), Before: len(s.basis.set.roots), After: len(d.roots), Changed: len(d.touched), Nobodys: d.nobodys,
+		Stayed: s.basis.stayed,
+	}
+	if len(plan.Stayed) > 0 {
+		plan.Horizon = s.basis.ground.horizon.At
 	}
 	before, now := identity.NewReader(v, w.space, w.epoch), identity.NewReader(n, w.space, w.epoch)
 	roots := slices.Concat(d.touched, d.roots)
@@ -171,7 +179,7 @@ func (r *Reviser) part(v kv.Reader, space, epoch uint32, id event.ProfileID) (*P
 		part.Identifiers = append(part.Identifiers, p.Identifiers[i].Identifier)
 	}
 	for _, m := range p.Family() {
-		list, err := archive.Offsets(v, space, epoch, m, r.cfg.Limits.MaxEvents-part.Events)
+		list, err := archive.Offsets(v, space, epoch, m, 0, r.cfg.Limits.MaxEvents-part.Events)
 		if err != nil {
 			return nil, err
 		}

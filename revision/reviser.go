@@ -26,8 +26,8 @@ type Loop interface {
 	Epoch() uint32
 }
 
-// Config is what a Reviser is made of. All fields are required but Redacted and
-// Limits.
+// Config is what a Reviser is made of. All fields are required but Base,
+// Redacted and Limits.
 type Config struct {
 	DB kv.DB // only read: what a revision writes, the loops write
 	// Loop returns the loop of a space, that of its live epoch.
@@ -40,6 +40,9 @@ type Config struct {
 	// profile and computation frozen, their identity given one collection.
 	Row     func(identity.Given) []pipeline.Stage
 	Scratch func() kv.DB // an empty store in memory
+	// Base returns the epoch that stands at the horizon of a space, zero for none;
+	// nil where nothing is ever trimmed.
+	Base func(v kv.Reader, space uint32) (epoch uint32, err error)
 	// Redacted returns the profiles some of whose events an erasure, of which
 	// the command is at an offset, has changed; nil where nothing is erased.
 	Redacted func(v kv.Reader, space uint32, command commitlog.Offset) ([]event.ProfileID, error)

@@ -57,7 +57,7 @@ func TestMergeAndUnmerge(t *testing.T) {
 	}
 	w.expectTold("identify buyers=false revision/0/6", "identify buyers=false u revision/0/6")
 	state := w.revised(at)
-	if want := (revision.State{Phase: revision.Done, Events: 5, Before: 1, After: 2, Changed: 2, Announced: 2}); state != want {
+	if want := (revision.State{Phase: revision.Done, Events: 5, Before: 1, After: 2, Changed: 2, Announced: 2}); !cmp.Equal(state, want) {
 		t.Errorf("the state is %+v, want %+v", state, want)
 	}
 	splits := w.row.Changes(pipeline.ProfileSplit)

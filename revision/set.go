@@ -51,6 +51,9 @@ type set struct {
 	// apart are the values that a command in force blocks: they connect nobody.
 	apart map[event.Identifier]bool
 
+	ground ground
+	under  map[event.ProfileID]bool // profiles of the base, those that were merged into them there too
+
 	roots   []event.ProfileID         // as they are now
 	members map[event.ProfileID]bool  // the ids that they were made of, theirs too
 	ids     map[event.Identifier]bool // on events of theirs
@@ -93,7 +96,7 @@ func (s *set) owners(id event.Identifier) error {
 			return err
 		}
 	}
-	return nil
+	return s.belowOwner(id)
 }
 
 // meet adds the profiles whose events carried an identifier without using it,
@@ -113,7 +116,9 @@ func (s *set) meet(id event.Identifier) error {
 		}
 	}
 	for _, at := range nobodys {
-		s.events[at] = true
+		if at >= s.ground.horizon.Offset {
+			s.events[at] = true
+		}
 	}
 	return s.bounded()
 }
@@ -174,12 +179,15 @@ func (s *set) profile(id event.ProfileID) error {
 		for _, id := range seen {
 			s.identifier(id)
 		}
-		history, err := archive.Offsets(s.reader, s.space, s.epoch, m, s.limits.MaxEvents+1)
+		history, err := archive.Offsets(s.reader, s.space, s.epoch, m, s.ground.horizon.Offset, s.limits.MaxEvents+1)
 		if err != nil {
 			return err
 		}
 		for _, at := range history {
 			s.events[at] = true
+		}
+		if err := s.below(m); err != nil {
+			return err
 		}
 	}
 	return s.bounded()

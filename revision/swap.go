@@ -63,6 +63,9 @@ func (r *Reviser) swap(ctx context.Context, loop Loop, w *task, s *scratch) erro
 		state.Before += len(s.basis.set.roots)
 		state.After += len(d.roots)
 		state.Changed += len(d.touched)
+		if len(s.basis.stayed) > 0 {
+			state.Stayed, state.Horizon = append(state.Stayed, s.basis.stayed...), s.basis.ground.horizon.At
+		}
 		if w.more {
 			state.Phase = Pending
 		}
@@ -116,6 +119,9 @@ func (r *Reviser) arrive(ctx context.Context, b *pipeline.Batch, w *task, s *scr
 
 // carry gives what has come out the memberships that nobody computes.
 func (r *Reviser) carry(ctx context.Context, v kv.Reader, w *task, s *scratch) error {
+	if err := r.grounded(v, w, s.basis); err != nil {
+		return err
+	}
 	if w.collection == event.Accounts {
 		return nil
 	}

@@ -26,6 +26,8 @@ type basis struct {
 	before   map[commitlog.Offset]archive.Whose // whose the events of the set and the leaves are
 	commands []*pipeline.Judged                 // that may concern the set, in order
 	leaves   []commitlog.Offset                 // of those, the ones that end a membership
+	ground   ground
+	stayed   []event.ProfileID // with whom the command leaves what lies before the horizon
 }
 
 // A scratch that is this many records behind the loop, or less, does the rest
@@ -53,7 +55,7 @@ func (r *Reviser) workOut(ctx context.Context, w *task) (*scratch, error) {
 	}
 	var s *scratch
 	err = r.cfg.DB.View(ctx, func(v kv.Reader) error {
-		s, err = r.newScratch(ctx, w, b, func(tx kv.Tx) error { return prepare(v, tx, w, b) })
+		s, err = r.newScratch(ctx, w, b, func(tx kv.Tx) error { return r.prepare(v, tx, w, b) })
 		return err
 	})
 	if err != nil {
@@ -86,8 +88,11 @@ func (r *Reviser) gather(v kv.Reader, w *task, b *basis) (err error) {
 	if b.finder, err = r.finder(v, w.space, w.epoch, b.at.Snapshot); err != nil {
 		return err
 	}
+	if b.ground, err = r.groundOf(v, w.space); err != nil {
+		return err
+	}
 	s := &set{
-		reader: v, graph: identity.NewReader(v, w.space, w.epoch), space: w.space, epoch: w.epoch, collection: w.collection,
+		ground: b.ground, under: map[event.ProfileID]bool{}, reader: v, graph: identity.NewReader(v, w.space, w.epoch), space: w.space, epoch: w.epoch, collection: w.collection,
 		limits: r.cfg.Limits, apart: map[event.Identifier]bool{}, members: map[event.ProfileID]bool{},
 		ids: map[event.Identifier]bool{}, events: map[commitlog.Offset]bool{}, full: map[event.Identifier]bool{},
 	}
@@ -170,6 +175,9 @@ func (r *Reviser) landmarks(ctx context.Context, w *task, b *basis) (configs []c
 		return nil, err
 	}
 	for _, l := range list {
+		if l.Offset < b.ground.horizon.Offset {
+			continue // the base has done it
+		}
 		if l.Kind == event.KindConfig {
 			configs = append(configs, l.Offset)
 			continue
@@ -249,11 +257,14 @@ func (r *Reviser) records(ctx context.Context, w *task, b *basis, configs []comm
 func compareJudged(a, b *pipeline.Judged) int { return int(int64(a.Offset) - int64(b.Offset)) }
 
 // prepare writes what a scratch begins with.
-func prepare(v kv.Reader, tx kv.Tx, w *task, b *basis) error {
+func (r *Reviser) prepare(v kv.Reader, tx kv.Tx, w *task, b *basis) error {
+	if err := r.grounded(v, w, b); err != nil {
+		return err
+	}
 	if err := identity.CopyRules(v, tx, w.space, w.epoch); err != nil {
 		return err
 	}
-	if w.thought != nil {
+	if w.thought != nil && b.ground.epoch == 0 {
 		if err := identity.Preload(tx, w.space, w.epoch, []identity.Standing{*w.thought}); err != nil {
 			return err
 		}
@@ -278,10 +289,15 @@ func prepare(v kv.Reader, tx kv.Tx, w *task, b *basis) error {
 			return err
 		}
 	}
-	if w.collection == event.Accounts {
-		return nil // nothing is computed of accounts
+	if w.collection == event.Users { // nothing is computed of accounts
+		if err := computation.CopyRegistry(v, tx, w.space, w.epoch); err != nil {
+			return err
+		}
 	}
-	return computation.CopyRegistry(v, tx, w.space, w.epoch)
+	if b.ground.epoch == 0 {
+		return nil
+	}
+	return r.lay(v, tx, w, b)
 }
 
 // follow leads a scratch on to where the live loop is, and reports whether it
@@ -535,5 +551,5 @@ func (s *set) lacks(graph identity.Reader, id event.Identifier) (bool, error) {
 			return true, nil
 		}
 	}
-	return slices.ContainsFunc(nobodys, func(at commitlog.Offset) bool { return !s.events[at] }), nil
+	return slices.ContainsFunc(nobodys, func(at commitlog.Offset) bool { return at >= s.ground.horizon.Offset && !s.events[at] }), nil
 }

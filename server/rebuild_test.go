@@ -15,6 +15,7 @@ import (
 
 	"kith/archive"
 	"kith/client"
+	"kith/commitlog"
 	"kith/computation"
 	"kith/destination"
 	"kith/destination/webhook"
@@ -73,9 +74,11 @@ type inn struct {
 	sink   *sink
 	dice   *rand.Rand
 	vars   map[string]string
-	closed bool // an audience is disabled
-	fixed  bool // the configuration stays as it is
-	still  bool // the clock stands
+	closed bool               // an audience is disabled
+	fixed  bool               // the configuration stays as it is
+	still  bool               // the clock stands
+	open   bool               // no audience is ever disabled
+	orders []commitlog.Offset // standing commands that were ordered
 	die    func()
 }
 
@@ -155,7 +158,7 @@ func (n *inn) live(steps int) {
 			if n.fixed {
 				break
 			}
-			n.apply(1+n.dice.IntN(2), 1+n.dice.IntN(3), []int{10, 30}[n.dice.IntN(2)], n.dice.IntN(3) > 0)
+			n.apply(1+n.dice.IntN(2), 1+n.dice.IntN(3), []int{10, 30}[n.dice.IntN(2)], n.dice.IntN(3) > 0 || n.open)
 			advance(n.t, n.c, "0s")
 		case 18:
 			if n.closed {

@@ -29,7 +29,11 @@ func (s *Server) newReviser(computed computation.Reader, loop func(uint32) (revi
 			return e.Others, nil
 		},
 		Scratch: func() kv.DB { return memkv.New() },
-		Logger:  s.cfg.Logger, Limits: revision.Limits{MaxEvents: s.cfg.RevisionEvents},
+		Base: func(r kv.Reader, space uint32) (epoch uint32, err error) {
+			epoch, _, err = rebuildHouse{s}.Base(r, space)
+			return epoch, err
+		},
+		Logger: s.cfg.Logger, Limits: revision.Limits{MaxEvents: s.cfg.RevisionEvents},
 	})
 }
 

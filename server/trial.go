@@ -43,6 +43,7 @@ func (h rebuildHouse) Try(ctx context.Context, number uint32, e *rebuild.Epoch, 
 	if err := h.Prepare(ctx, number, e); err != nil {
 		return nil, err
 	}
+	since = max(since, e.Begins) // the trial begins with what was before
 	layout := &pipeline.Layout{}
 	who := identity.New(layout)
 	tally := identity.NewTally(who.Slot(), since)
@@ -89,7 +90,14 @@ func (h rebuildHouse) Try(ctx context.Context, number uint32, e *rebuild.Epoch, 
 	if err != nil {
 		return nil, err
 	}
-	report := api.SimulationReport{Comparison: *found, Records: uint64(before), Prevented: tally.Prevented()}
+	report := api.SimulationReport{Comparison: *found, Records: uint64(before - e.Begins), Prevented: tally.Prevented()}
+	if e.Base != 0 {
+		h, err := s.archive.Horizon(ctx, number)
+		if err != nil {
+			return nil, err
+		}
+		report.Horizon = event.FormatTime(time.UnixMilli(h.At))
+	}
 	slices.SortFunc(report.Prevented, func(a, b identity.Prevented) int {
 		return cmp.Or(cmp.Compare(b.Merges, a.Merges), cmp.Compare(b.Events, a.Events), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Violation, b.Violation))
 	})
