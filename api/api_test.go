@@ -159,7 +159,7 @@ func newWorld(t *testing.T) *world {
 			return nil
 		}),
 		CheckTrigger: func(trigger string) error { _, err := fql.ParseTrigger(trigger); return err },
-		CheckFilter:  func(condition string) error { _, err := fql.Parse(condition); return err },
+		CheckFilter:  func(condition string) (int, error) { _, err := fql.Parse(condition); return 0, err },
 		CheckQuery: func(_ *workspace.Snapshot, a *workspace.Audience) error {
 			if strings.HasPrefix(a.Query, "!") {
 				return fault.New(fault.Invalid, "position 1: want a condition")

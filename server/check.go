@@ -14,9 +14,12 @@ func checkTrigger(text string) error {
 	return err
 }
 
-func checkFilter(condition string) error {
-	_, err := fql.Parse(condition)
-	return err
+func checkFilter(condition string) (cost int, err error) {
+	e, err := fql.Parse(condition)
+	if err != nil {
+		return 0, err
+	}
+	return e.Cost(), nil
 }
 
 // checkURL refuses a URL that requests may not go out to. The guard bounds its

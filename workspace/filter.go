@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// maxFilterCost bounds what the filters of a space cost on one event together,
+// in the readings of fql.Expr: about 65 ms on the largest event, at worst.
+const maxFilterCost = 4_000
+
 // checkFilters checks a space's event filters; a condition only where it is
 // not as it was.
 func (o *Options) checkFilters(p *problems, at string, base *Snapshot, filters []EventFilter, u unique) {
@@ -14,6 +18,7 @@ func (o *Options) checkFilters(p *problems, at string, base *Snapshot, filters [
 		p.add(at, "%d filters; a space has at most %d", len(filters), maxFilters)
 		return
 	}
+	total, changed := 0, false
 	for i := range filters {
 		f := &filters[i]
 		place := fmt.Sprintf("%s.%d", at, i)
@@ -21,14 +26,25 @@ func (o *Options) checkFilters(p *problems, at string, base *Snapshot, filters [
 		named(p, place+".name", f.Name, true)
 		text(p, place+".description", f.Description, maxDescription)
 		_, had := base.Filter(f.ID)
+		changed = changed || had == nil || had.If != f.If || had.Enabled != f.Enabled
 		switch {
 		case len(f.If) > maxFilter:
 			p.add(place+".if", "the condition has %d bytes; at most %d are read", len(f.If), maxFilter)
 		case strings.TrimSpace(f.If) == "":
 			p.add(place+".if", "the condition is empty; to keep out every event say: all")
-		case o.CheckFilter != nil && (had == nil || had.If != f.If):
-			p.wrap(place+".if", o.CheckFilter(f.If))
+		case o.CheckFilter != nil:
+			cost, err := o.CheckFilter(f.If)
+			if err != nil && (had == nil || had.If != f.If) {
+				p.wrap(place+".if", err)
+			}
+			if f.Enabled {
+				total += cost
+			}
 		}
+	}
+	if changed && total > maxFilterCost {
+		p.add(at, "the filters that are enabled would cost up to %d readings of each event, and at most %d are possible; what costs most are patterns with ? and [...] in match, at 4 for each of their characters: write them shorter, or look for them with contains or with * alone",
+			total, maxFilterCost)
 	}
 }
 

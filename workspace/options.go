@@ -24,8 +24,9 @@ type Options struct {
 	// CheckTrigger checks a subscription's or an activation's trigger; nil
 	// takes every text.
 	CheckTrigger func(trigger string) error
-	// CheckFilter checks the condition of an event filter; nil takes every text.
-	CheckFilter func(condition string) error
+	// CheckFilter checks the condition of an event filter, and returns what it
+	// costs at most on one event: see fql.Expr. Nil takes every text.
+	CheckFilter func(condition string) (cost int, err error)
 	// CheckQuery checks the query of an audience as it stands in next, among
 	// the other audiences of its space; nil takes every text. Errors are
 	// fault.Invalid and say the position.

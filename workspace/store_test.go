@@ -79,11 +79,11 @@ func options(clk clock.Clock, seed uint64) workspace.Options {
 			}
 			return nil
 		},
-		CheckFilter: func(condition string) error {
+		CheckFilter: func(condition string) (int, error) {
 			if condition == "bad" {
-				return fault.New(fault.Invalid, "character 1: no such word")
+				return 0, fault.New(fault.Invalid, "character 1: no such word")
 			}
-			return nil
+			return 100 * len(condition), nil
 		},
 		CheckQuery: func(next *workspace.Snapshot, a *workspace.Audience) error {
 			name, refers := strings.CutPrefix(a.Query, "in ")
