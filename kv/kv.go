@@ -95,6 +95,17 @@ type RangeDeleter interface {
 	DeleteRange(ctx context.Context, from, to []byte) error
 }
 
+// Keeper is an optional capability: keeping at hand what the updates under one
+// fence read, who read the same keys again and again.
+type Keeper interface {
+	// Keep keeps in memory, until end is called, about maxBytes at most of what
+	// Updates under f have read of the keys that begin with stem, so that they
+	// find it again for less. Meanwhile nobody but these writes a key that they
+	// read, or drops it. A second Keep takes the place of a first of the same
+	// fence. Less than some hundred KB keep nothing.
+	Keep(f Fence, stem []byte, maxBytes int) (end func())
+}
+
 // Scrubber is an optional capability: making what was overwritten or deleted
 // leave the files, which stores keep for a while to be quick. The caller has
 // written or deleted before, durably.

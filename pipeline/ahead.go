@@ -8,17 +8,37 @@ import (
 	"kith/kv"
 )
 
-// readAhead looks up whether the records came before, and returns tx with
-// everything in memory that the batch is known to look up besides: the stages
-// name the keys, and all cores read them at once before the row, which goes one
-// by one, begins.
-func (l *Loop) readAhead(tx kv.Tx, b *Batch, at int64, records []*Record) (kv.Tx, error) {
+// What a loop has the store keep at hand of its epoch, in bytes: who was seen
+// lately comes again, and a replay meets everybody.
+const (
+	keepLive   = 64 << 20
+	keepReplay = 128 << 20
+)
+
+// keep has the store keep at hand what the loop reads, where it can.
+func (l *Loop) keep() (end func()) {
+	k, ok := l.cfg.DB.(kv.Keeper)
+	if !ok {
+		return func() {}
+	}
+	bytes := keepLive
+	if l.cfg.Past != nil {
+		bytes = keepReplay
+	}
+	return k.Keep(Fence(l.cfg.Space, l.cfg.Epoch), kv.EpochRange(l.cfg.Space, l.cfg.Epoch).From, bytes)
+}
+
+// readAhead looks up whether the records came before, and reads what the batch
+// is known to look up besides: the stages name the keys, and all cores read them
+// at once before the row, which goes one by one, begins. What was read so the
+// store has at hand; see keep.
+func (l *Loop) readAhead(tx kv.Tx, b *Batch, at int64, records []*Record) error {
 	for _, r := range records {
 		at = max(at, r.Stamped)
 		r.At = at
 	}
 	if len(records) < 16 {
-		return tx, l.lookUp(tx, records)
+		return l.lookUp(tx, records)
 	}
 	var readers []Reader
 	for _, s := range l.cfg.Stages {
@@ -27,32 +47,25 @@ func (l *Loop) readAhead(tx kv.Tx, b *Batch, at int64, records []*Record) (kv.Tx
 		}
 	}
 	const chunk = 64
-	a := &aheadTx{Tx: tx, seen: make(map[string][]byte, 4*len(records))}
-	var mu sync.Mutex
+	var once sync.Once
 	var failed error
 	each((len(records)+chunk-1)/chunk, func(i int) {
 		some := records[i*chunk : min(len(records), (i+1)*chunk)]
 		err := l.lookUp(tx, some)
-		var keys, values [][]byte
-		if err == nil {
-			for _, r := range some {
-				for _, s := range readers {
-					keys = append(keys, l.hint(s, b, r)...)
-				}
+		var keys [][]byte
+		for _, r := range some {
+			for _, s := range readers {
+				keys = append(keys, l.hint(s, b, r)...)
 			}
-			values, err = tx.GetMany(keys)
 		}
-		mu.Lock()
-		defer mu.Unlock()
+		if err == nil {
+			_, err = tx.GetMany(keys)
+		}
 		if err != nil {
-			failed = err
-			return
-		}
-		for i, k := range keys {
-			a.seen[string(k)] = values[i]
+			once.Do(func() { failed = err })
 		}
 	})
-	return a, failed
+	return failed
 }
 
 // lookUp asks the index of dedup for the first record of each messageId. It is
@@ -85,39 +98,4 @@ func (l *Loop) hint(s Reader, b *Batch, r *Record) (keys [][]byte) {
 		}
 	}()
 	return s.Keys(b, r)
-}
-
-// aheadTx answers Get from what was read ahead or written since.
-type aheadTx struct {
-	kv.Tx
-	seen map[string][]byte
-}
-
-func (a *aheadTx) Get(key []byte) ([]byte, error) {
-	if v, ok := a.seen[string(key)]; ok {
-		return v, nil
-	}
-	return a.Tx.Get(key)
-}
-
-func (a *aheadTx) GetMany(keys [][]byte) ([][]byte, error) {
-	values := make([][]byte, len(keys))
-	for i, k := range keys {
-		v, err := a.Get(k)
-		if err != nil {
-			return nil, err
-		}
-		values[i] = v
-	}
-	return values, nil
-}
-
-func (a *aheadTx) Set(key, value []byte) error {
-	delete(a.seen, string(key))
-	return a.Tx.Set(key, value)
-}
-
-func (a *aheadTx) Delete(key []byte) error {
-	delete(a.seen, string(key))
-	return a.Tx.Delete(key)
 }

@@ -219,6 +219,7 @@ func (l *Loop) Tick(ctx context.Context) (commitlog.Offset, error) {
 // taken its place or its past has ended, which is none either, or until
 // something is broken that trying again will not mend.
 func (l *Loop) Run(ctx context.Context) error {
+	defer l.keep()()
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	in := make(chan []*Record, 1)

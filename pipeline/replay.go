@@ -30,6 +30,13 @@ type Past interface {
 // row.
 var ErrPastEnds = errors.New("pipeline: the past ends here")
 
+// Limits of one batch of a replay, which nobody waits for: in larger ones a
+// profile is written less often.
+const (
+	maxReplayRecords = 16384
+	maxReplayBodies  = 16 << 20 // about
+)
+
 // errEnough ends one reading of the past.
 var errEnough = errors.New("pipeline: as many records as a batch takes")
 
@@ -62,7 +69,7 @@ func (f *feeder) judged(ctx context.Context) ([]*Record, error) {
 	var records []*Record
 	bodies := 0
 	next, err := f.loop.cfg.Past.Follow(ctx, f.next, readBytes, func(j *Judged) error {
-		if len(records) == maxBatchRecords || bodies > maxBatchBodies {
+		if len(records) == maxReplayRecords || bodies > maxReplayBodies {
 			return errEnough
 		}
 		r := &Record{Head: j.Head, Offset: j.Offset, Stamped: j.Head.At, judged: &j.Verdict}

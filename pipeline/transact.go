@@ -156,12 +156,11 @@ func (l *Loop) begin(tx kv.Tx, records []*Record) (*transaction, error) {
 	if b.Live {
 		b.Resolved = l.cfg.Resolved.End()
 	}
-	ahead, err := l.readAhead(tx, b, pos.At, records)
-	if err != nil {
+	if err := l.readAhead(tx, b, pos.At, records); err != nil {
 		return nil, err
 	}
-	b.Tx = ahead
-	b.Timers = timer.NewPass(ahead, l.cfg.Space, l.cfg.Epoch)
+	b.Tx = tx
+	b.Timers = timer.NewPass(tx, l.cfg.Space, l.cfg.Epoch)
 	t := &transaction{loop: l, batch: b, pos: pos, end: b.Resolved, firsts: make(map[dedup.ID]dedup.First, len(records))}
 	for _, s := range l.cfg.Stages {
 		p, err := s.Begin(b)

@@ -22,6 +22,10 @@ type Options struct {
 	// fewer rewrites later. Zero means 64 MiB. It grows to this size from
 	// 256 KiB as writes come.
 	MemTableBytes uint64
+	// KeepBytes is how much Keep keeps at most under all fences together: each
+	// gets what it asks for, but no more than half of what is left. Zero means
+	// 256 MiB.
+	KeepBytes int
 	// Logger hears of what an operator should know: write stalls, a slow disk,
 	// errors in the background. Nil discards it.
 	Logger *slog.Logger

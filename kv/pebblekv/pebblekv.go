@@ -2,6 +2,7 @@ package pebblekv
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 	"kith/kv/internal/guard"
 )
 
-// DB is a store in a directory. It implements kv.DB, kv.RangeDeleter and
-// kv.Scrubber.
+// DB is a store in a directory. It implements kv.DB, kv.RangeDeleter,
+// kv.Scrubber and kv.Keeper.
 type DB struct {
 	pebble *pebble.DB
 	lock   *pebble.Lock
@@ -28,6 +29,7 @@ type DB struct {
 	stalls *atomic.Uint64
 	files  *files
 	recent *recent
+	keeps  keeps
 	scrub  chan struct{} // holds a token while a Scrub runs
 
 	moments moments
@@ -65,7 +67,10 @@ func Open(dir string, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store: %w", errors.Join(err, lock.Close()))
 	}
-	return &DB{pebble: db, lock: lock, guard: guard.New(), stalls: stalls, files: f, recent: newRecent(recentMarks, recentBytes), scrub: make(chan struct{}, 1)}, nil
+	return &DB{
+		pebble: db, lock: lock, guard: guard.New(), stalls: stalls, files: f, recent: newRecent(recentMarks, recentBytes),
+		keeps: keeps{left: cmp.Or(opts.KeepBytes, keepBytes), all: map[kv.Fence]*kept{}}, scrub: make(chan struct{}, 1),
+	}, nil
 }
 
 // create makes dir, and the directories above it, and makes them last.
@@ -109,7 +114,7 @@ func (db *DB) Update(ctx context.Context, f kv.Fence, d kv.Durability, fn func(k
 	}
 	defer db.guard.Unlock(f)
 
-	t := &tx{reader: reader{db.pebble}, writes: make(map[string]write)}
+	t := &tx{reader: reader{db.pebble}, kept: db.keeps.of(f)}
 	defer t.guard.End()
 	if err := fn(t); err != nil {
 		return err
@@ -125,7 +130,7 @@ func (db *DB) Update(ctx context.Context, f kv.Fence, d kv.Durability, fn func(k
 
 func (db *DB) commit(t *tx, d kv.Durability) error {
 	if d == kv.Lazy {
-		if len(t.writes) == 0 {
+		if len(t.list) == 0 {
 			return nil
 		}
 		db.lazy.Store(true)
@@ -133,7 +138,7 @@ func (db *DB) commit(t *tx, d kv.Durability) error {
 	}
 	waiting := db.lazy.Swap(false)
 	switch {
-	case len(t.writes) > 0:
+	case len(t.list) > 0:
 		return db.write(t, pebble.Sync)
 	case waiting:
 		return db.pebble.LogData(nil, pebble.Sync)
@@ -144,27 +149,29 @@ func (db *DB) commit(t *tx, d kv.Durability) error {
 // write commits what t wrote. In the order of the keys it goes faster into
 // Pebble's memory.
 func (db *DB) write(t *tx, opts *pebble.WriteOptions) error {
-	batch := db.pebble.NewBatchWithSize(t.guard.Bytes() + 16*len(t.writes) + 64)
-	hashes := make([]uint64, 0, len(t.writes))
-	for key := range t.keys() {
-		w := t.writes[key]
-		hashes = append(hashes, maphash.String(db.recent.seed, key))
+	batch := db.pebble.NewBatchWithSize(t.guard.Bytes() + 16*len(t.list) + 64)
+	hashes := make([]uint64, 0, len(t.list))
+	writes := t.writes()
+	for i := range writes {
+		w := &writes[i]
+		hashes = append(hashes, maphash.String(db.recent.seed, w.key))
 		if w.deleted {
-			op := batch.DeleteDeferred(len(key))
-			copy(op.Key, key)
+			op := batch.DeleteDeferred(len(w.key))
+			copy(op.Key, w.key)
 			if err := op.Finish(); err != nil {
 				return errors.Join(err, batch.Close())
 			}
 			continue
 		}
-		op := batch.SetDeferred(len(key), len(w.value))
-		copy(op.Key, key)
+		op := batch.SetDeferred(len(w.key), len(w.value))
+		copy(op.Key, w.key)
 		copy(op.Value, w.value)
 		if err := op.Finish(); err != nil {
 			return errors.Join(err, batch.Close())
 		}
 	}
 	err := db.recent.writing(hashes, func() error { return batch.Commit(opts) })
+	db.keeps.wrote(writes, err)
 	db.moments.pass()
 	return errors.Join(err, batch.Close())
 }
@@ -186,6 +193,7 @@ func (db *DB) DeleteRange(ctx context.Context, from, to []byte) error {
 		return nil
 	}
 	err := db.recent.writingAny(func() error { return db.pebble.DeleteRange(from, to, pebble.Sync) })
+	db.keeps.clear()
 	db.moments.pass()
 	if err != nil {
 		return fmt.Errorf("delete a range: %w", err)

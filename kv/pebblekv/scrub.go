@@ -37,6 +37,7 @@ func (db *DB) Scrub(ctx context.Context, ranges ...kv.Range) error {
 		return err
 	}
 	db.recent.clear()
+	db.keeps.clear()
 	for _, r := range ranges {
 		// Twice: a compaction of Pebble's own may have carried an old value
 		// below the level at which the first one ended.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"iter"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/google/btree"
 
@@ -17,53 +19,61 @@ import (
 // transaction may look.
 type tx struct {
 	reader
-	writes map[string]write
-	guard  guard.Writes
-	arena  []byte // the free rest of a piece of memory for small values
+	kept  *kept // nil: nothing is kept under this fence
+	at    map[string]int32
+	list  []write // what was written, in no order; at says where a key is
+	guard guard.Writes
+	arena []byte       // the free rest of a piece of memory for small values
+	many  atomic.Int64 // keys that were read ahead
 
-	// The written keys in order, for scans. Most transactions scan little and
-	// write much, so keys are put in order when a scan asks for it.
-	sorted   *btree.BTreeG[string]
-	unsorted []string
+	// The written keys in order, for scans: the first of list as many as it
+	// holds. Most transactions scan little, and hardly ever what they have
+	// written, so keys are put in order when scans have passed over list for a
+	// while.
+	sorted *btree.BTreeG[string]
+	passed int // keys that scans have looked at in list
 }
 
 // write is what a key has become.
 type write struct {
+	key     string
 	value   []byte
 	deleted bool
 }
 
-func (t *tx) Set(key, value []byte) error {
-	old, known := t.writes[string(key)]
-	if err := t.guard.Check(key, value, replaced(key, old, known)); err != nil {
+// sortAfter is how often scans look at each written key before keys are put in
+// order.
+const sortAfter = 8
+
+func (t *tx) Set(key, value []byte) error { return t.put(key, value, false) }
+
+func (t *tx) Delete(key []byte) error { return t.put(key, nil, true) }
+
+func (t *tx) put(key, value []byte, deleted bool) error {
+	at, known := t.at[string(key)]
+	replaced := 0
+	if known {
+		replaced = len(key) + len(t.list[at].value)
+	}
+	if err := t.guard.Check(key, value, replaced); err != nil {
 		return err
 	}
-	t.put(key, write{value: t.keep(value)}, known)
-	return nil
-}
-
-func (t *tx) Delete(key []byte) error {
-	old, known := t.writes[string(key)]
-	if err := t.guard.Check(key, nil, replaced(key, old, known)); err != nil {
-		return err
+	if !deleted {
+		value = t.keep(value)
 	}
-	t.put(key, write{deleted: true}, known)
-	return nil
-}
-
-func replaced(key []byte, old write, known bool) int {
-	if !known {
-		return 0
+	if known {
+		t.list[at].value, t.list[at].deleted = value, deleted
+		return nil
 	}
-	return len(key) + len(old.value)
-}
-
-func (t *tx) put(key []byte, w write, known bool) {
+	if t.at == nil {
+		// Who reads ahead for a batch writes about as many keys for it.
+		n := writesOf * int(t.many.Load())
+		t.at, t.list = make(map[string]int32, n), make([]write, 0, n)
+	}
 	k := string(key)
-	t.writes[k] = w
-	if !known {
-		t.unsorted = append(t.unsorted, k)
-	}
+	t.at[k] = int32(len(t.list))
+	t.list = append(t.list, write{k, value, deleted})
+	return nil
 }
 
 // keep returns a copy of a value, which is never nil.
@@ -81,17 +91,39 @@ func (t *tx) keep(value []byte) []byte {
 }
 
 func (t *tx) Get(key []byte) ([]byte, error) {
-	w, known := t.writes[string(key)]
-	switch {
-	case !known:
-		return t.reader.Get(key)
-	case w.deleted:
+	at, known := t.at[string(key)]
+	if !known {
+		return t.stored(key)
+	}
+	w := &t.list[at]
+	if w.deleted {
 		return nil, nil
 	}
 	return append(make([]byte, 0, len(w.value)), w.value...), nil
 }
 
-func (t *tx) GetMany(keys [][]byte) ([][]byte, error) { return getMany(t, keys) }
+// stored returns the value that a key had before the transaction.
+func (t *tx) stored(key []byte) ([]byte, error) {
+	if !t.kept.wants(key) {
+		return t.reader.Get(key)
+	}
+	if value, known := t.kept.get(key); known {
+		return value, nil
+	}
+	value, err := t.reader.Get(key)
+	if err == nil {
+		t.kept.put(key, value)
+	}
+	return value, err
+}
+
+func (t *tx) GetMany(keys [][]byte) ([][]byte, error) {
+	t.many.Add(int64(len(keys)))
+	return getMany(t, keys)
+}
+
+// writesOf is about how many keys are written for each that was read ahead.
+const writesOf = 2
 
 // Scan merges what was written with what is stored.
 func (t *tx) Scan(rg kv.Range) iter.Seq2[kv.Pair, error] {
@@ -99,9 +131,8 @@ func (t *tx) Scan(rg kv.Range) iter.Seq2[kv.Pair, error] {
 		if empty(rg) {
 			return
 		}
-		t.sort()
 		written := pending{tx: t, rg: rg}
-		if !written.first() {
+		if !t.wrote(rg) || !written.first() {
 			t.reader.Scan(rg)(yield)
 			return
 		}
@@ -157,25 +188,30 @@ func merge(written *pending, stored *cursor, limit int, yield func(kv.Pair, erro
 	return true
 }
 
-// sort puts the keys written since the last scan in order.
-func (t *tx) sort() {
+// wrote reports whether a key of a range was written. If it may be, the keys
+// are in order afterwards.
+func (t *tx) wrote(rg kv.Range) bool {
+	if t.sorted == nil && t.passed <= sortAfter*len(t.list) {
+		t.passed += len(t.list)
+		from, to := string(rg.From), string(rg.To)
+		if !slices.ContainsFunc(t.list, func(w write) bool { return w.key >= from && (rg.To == nil || w.key < to) }) {
+			return false
+		}
+	}
 	if t.sorted == nil {
 		t.sorted = btree.NewOrderedG[string](32)
 	}
-	for _, key := range t.unsorted {
-		t.sorted.ReplaceOrInsert(key)
+	for i := t.sorted.Len(); i < len(t.list); i++ {
+		t.sorted.ReplaceOrInsert(t.list[i].key)
 	}
-	t.unsorted = t.unsorted[:0]
+	return true
 }
 
-// keys yields all written keys in order.
-func (t *tx) keys() iter.Seq[string] {
-	if t.sorted == nil {
-		slices.Sort(t.unsorted)
-		return slices.Values(t.unsorted)
-	}
-	t.sort()
-	return func(yield func(string) bool) { t.sorted.Ascend(btree.ItemIteratorG[string](yield)) }
+// writes returns all that was written, in the order of the keys. Nothing may be
+// done with the transaction afterwards.
+func (t *tx) writes() []write {
+	slices.SortFunc(t.list, func(a, b write) int { return strings.Compare(a.key, b.key) })
+	return t.list
 }
 
 // pending stands at a written key of a range, or is not valid. It looks its
@@ -230,6 +266,6 @@ func (p *pending) seek(pivot string, inclusive bool) {
 
 // read returns the pair, or false for a key that was deleted.
 func (p *pending) read() (bool, kv.Pair) {
-	w := p.tx.writes[p.key]
+	w := &p.tx.list[p.tx.at[p.key]]
 	return !w.deleted, kv.Pair{Key: p.buf, Value: w.value}
 }
