@@ -65,11 +65,7 @@ func (r *Resolution) Has(types []string) (bool, error) {
 	}
 	r.pass.mu.Lock()
 	defer r.pass.mu.Unlock()
-	id, err := r.pass.resolve(r.Profile, r.seq)
-	if err != nil {
-		return false, err
-	}
-	n, err := r.pass.version(id, r.seq)
+	n, err := r.pass.version(r.Profile, r.seq) // which is a survivor
 	if err != nil || n == nil {
 		return false, err
 	}
@@ -104,9 +100,11 @@ func (r *Resolution) Of(id event.ProfileID) (*Profile, error) {
 	}
 	r.pass.mu.Lock()
 	defer r.pass.mu.Unlock()
-	id, err := r.pass.resolve(id, r.seq)
-	if err != nil {
-		return nil, err
+	if id != r.Profile && id != r.Account { // which are survivors
+		var err error
+		if id, err = r.pass.resolve(id, r.seq); err != nil {
+			return nil, err
+		}
 	}
 	return r.pass.profile(id, r.seq)
 }
