@@ -83,7 +83,7 @@ func options(clk clock.Clock, seed uint64) workspace.Options {
 			if condition == "bad" {
 				return 0, fault.New(fault.Invalid, "character 1: no such word")
 			}
-			return 100 * len(condition), nil
+			return len(condition), nil
 		},
 		CheckQuery: func(next *workspace.Snapshot, a *workspace.Audience) error {
 			name, refers := strings.CutPrefix(a.Query, "in ")

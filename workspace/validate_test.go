@@ -86,7 +86,7 @@ func TestCheck(t *testing.T) {
 			d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: strings.Repeat("x", 6000)}}
 		}, "spaces.default.filters.0.if", "6000 bytes", fault.Invalid},
 		{"filters too costly", func(d draft) {
-			d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: strings.Repeat("x", 30), Enabled: true}, {ID: "flt_2", Name: "y", If: strings.Repeat("y", 11), Enabled: true}}
+			d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: strings.Repeat("x", 3000), Enabled: true}, {ID: "flt_2", Name: "y", If: strings.Repeat("y", 1100), Enabled: true}}
 		}, "spaces.default.filters", "up to 4100 readings", fault.Invalid},
 		{"filters of one id", func(d draft) {
 			d.Spaces[0].Filters = []workspace.EventFilter{{ID: "flt_1", Name: "x", If: "all"}, {ID: "flt_1", Name: "y", If: "all"}}
