@@ -133,6 +133,9 @@ type standingBody struct {
 	After     int `json:"profilesAfter" doc:"Profiles that came of them"`
 	Changed   int `json:"profilesChanged" doc:"Of those, the ones that are others than before"`
 	Announced int `json:"announced" doc:"Messages to destinations"`
+
+	StayedWith []string `json:"stayedWith,omitempty" doc:"The profiles with which traits, counts and events of before Horizon remained: it is not known any more what of them was whose"`
+	Horizon    string   `json:"horizon,omitempty" doc:"The instant before which events have been trimmed"`
 }
 
 // revisedProfile is a profile that came of a command, or would.
@@ -318,7 +321,7 @@ func (a *API) try(ctx context.Context, space *workspace.Space, c *event.Command)
 		}
 		return nil, err
 	}
-	state := revision.State{Phase: revision.Pending, Events: plan.Events, Before: plan.Before, After: plan.After, Changed: plan.Changed, Reason: plan.NeedsRebuild}
+	state := revision.State{Phase: revision.Pending, Events: plan.Events, Before: plan.Before, After: plan.After, Changed: plan.Changed, Reason: plan.NeedsRebuild, Stayed: plan.Stayed, Horizon: plan.Horizon}
 	out := &revised{Message: "Nothing was ordered. This is what would come of it."}
 	if plan.NeedsRebuild != "" {
 		state.Phase = revision.NeedsRebuild
@@ -369,6 +372,12 @@ func standingOf(c *revision.Command) standingBody {
 		Offset: uint64(c.Offset), Kind: c.Command.Name(), By: c.Command.By, Note: c.Command.Note, At: when(time.UnixMilli(c.At).UTC()),
 		State: string(c.State.Phase), Reason: c.State.Reason, Events: c.State.Events, Before: c.State.Before, After: c.State.After,
 		Changed: c.State.Changed, Announced: c.State.Announced,
+	}
+	for _, id := range c.State.Stayed {
+		b.StayedWith = append(b.StayedWith, id.String())
+	}
+	if len(c.State.Stayed) > 0 {
+		b.Horizon = when(time.UnixMilli(c.State.Horizon).UTC())
 	}
 	ordered := func(x *event.ExternalID) OrderedID { return orderedOf(*x) }
 	switch {

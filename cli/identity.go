@@ -74,6 +74,9 @@ type standing struct {
 	After     int          `json:"profilesAfter"`
 	Changed   int          `json:"profilesChanged"`
 	Announced int          `json:"announced"`
+
+	StayedWith []string `json:"stayedWith,omitempty"`
+	Horizon    string   `json:"horizon,omitempty"`
 }
 
 // orderAnswer is the answer to an order.
@@ -143,6 +146,9 @@ func printOrder(to io.Writer, x *orderAnswer) error {
 			fmt.Fprintf(&b, "; %s to destinations", count(s.Announced, "message"))
 		}
 		b.WriteString("\n")
+	}
+	if len(x.Command.StayedWith) > 0 {
+		fmt.Fprintf(&b, "Traits, counts and events from before %s stay with %s: those events have been trimmed.\n", x.Command.Horizon, strings.Join(x.Command.StayedWith, ", "))
 	}
 	for i := range x.Profiles {
 		x.Profiles[i].print(&b)

@@ -3,14 +3,19 @@ package server
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"kith/archive"
+	"kith/client"
 	"kith/commitlog"
 	"kith/event"
+	"kith/fault"
+	"kith/kv/memkv"
 	"kith/pipeline"
 	"kith/rebuild"
 	"kith/revision"
@@ -223,4 +228,91 @@ func TestUnmergeBehindTheHorizon(t *testing.T) {
 	if stayed < 10 {
 		t.Errorf("%d commands left something with somebody: the test proves too little", stayed)
 	}
+}
+
+// The process dies at some commit of an advance, or of a rebuild that begins
+// with the base. The next one goes on, and a rebuild gives what is live.
+func TestBaseCrashes(t *testing.T) {
+	died := 0
+	for at := int64(1); at <= 24; at++ {
+		var left atomic.Int64 // commits until the process is dead; zero and below: it is not to die
+		left.Store(-1 << 40)
+		var dead atomic.Bool
+		db := memkv.NewWith(memkv.Options{Fault: func(op string) error {
+			if (op == memkv.OpCommit || op == memkv.OpDeleteRange) && left.Add(-1) == 0 {
+				dead.Store(true)
+			}
+			if dead.Load() {
+				return fault.New(fault.Unavailable, "the process is dead")
+			}
+			return nil
+		}})
+		n := openDying(t, uint64(at), db)
+		n.apply(1, 2, 30, true)
+		n.open = true
+		n.live(80)
+		n.advanced(n.instant(0.4))
+		n.live(40)
+		n.split()
+		n.apply(1, 2, 10, true) // an audience is edited: the next base adopts it
+		n.live(5)
+		target := n.instant(0.7)
+		advances := at%3 > 0
+		left.Store(1 + at/3*2 + at%3)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		id, rebuilt := "", &rebuild.Status{}
+		var err error
+		if advances {
+			id, err = n.s.rebuilds.AdvanceBase(ctx, 1, target)
+		} else if rebuilt, err = n.s.rebuilds.Start(ctx, 1, rebuild.Request{}); err == nil {
+			id = fmt.Sprintf("rebuild/1/%d", rebuilt.Number)
+		}
+		for err == nil && !dead.Load() && ctx.Err() == nil {
+			if j, err := n.s.jobs.Get(ctx, id); err == nil && j.State == "finished" {
+				break // it took fewer commits
+			}
+			rest(ctx, time.Millisecond)
+		}
+		if dead.Load() {
+			died++
+		}
+		dead.Store(true)
+		left.Store(-1 << 40)
+		n.die()
+		dead.Store(false)
+
+		next := &inn{t: t, sink: n.sink, vars: n.vars, dice: n.dice, fixed: true}
+		cfg := innConfig(db.Crash(rand.IntN(db.AtRisk() + 1)))
+		cfg.TestClock = n.s.clock.Now()
+		var base string
+		next.s, base, _ = running(t, cfg)
+		if next.c, err = client.New(base, "test-token", nil); err != nil {
+			t.Fatal(err)
+		}
+		if advances {
+			if h := next.advanced(target); h.At != target.UnixMilli() {
+				t.Errorf("died at commit %d: the horizon is %+v", at, h)
+			}
+		}
+		all, err := next.s.rebuilds.List(ctx, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range all {
+			switch {
+			case s.State == rebuild.Running:
+				next.becomes(s.Number, rebuild.Live)
+			case s.State == rebuild.Failed: // it died before its job was started
+				if err := next.s.rebuilds.Cancel(ctx, 1, s.Number); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		next.same(fmt.Sprintf("died at commit %d, advancing %t", at, advances))
+		cancel()
+	}
+	if died < 12 {
+		t.Errorf("the process died in %d cases only: the test proves too little", died)
+	}
+	t.Logf("the process died in %d cases", died)
 }
