@@ -2,7 +2,6 @@ package trackingplan
 
 import (
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -18,6 +17,10 @@ import (
 const (
 	MaxRules       = 2_000
 	MaxSchemaBytes = 256 << 10 // of one rule
+	// maxPatternSteps is how large a pattern may be when it is compiled. The time
+	// it takes grows with that and with the text, which may be all of an event:
+	// about 5 ns for each step and character, at worst.
+	maxPatternSteps = 1_000
 )
 
 // ruleTypes are the types of rule there are.
@@ -120,8 +123,12 @@ func checkWords(s map[string]any, at []string) []error {
 }
 
 func checkPattern(pattern, field string) []error {
-	if _, err := regexp.Compile(pattern); err != nil {
+	n, err := workspace.PatternSteps(pattern)
+	switch {
+	case err != nil:
 		return []error{fault.Field(field, `%s; patterns are RE2, which has no lookahead such as (?!…): use "not" instead`, err)}
+	case n > maxPatternSteps:
+		return []error{fault.Field(field, "is too large once its repetitions are written out: %d steps, at most %d are possible; repeat less often, and bound the length with maxLength", n, maxPatternSteps)}
 	}
 	return nil
 }

@@ -174,6 +174,7 @@ func TestCheck(t *testing.T) {
 		"file":            {workspace.Rule{Type: "GROUP", JSONSchema: []byte(`{"items":[{"$ref":"/etc/passwd"}]}`)}, []string{`jsonSchema.items.$ref: "/etc/passwd" lies outside the rule`}},
 		"meta schema":     {workspace.Rule{Type: "GROUP", JSONSchema: []byte(`{"$schema":"https://example.com/schema"}`)}, []string{"jsonSchema.$schema: "}},
 		"later draft":     {workspace.Rule{Type: "GROUP", JSONSchema: []byte(`{"$schema":"https://json-schema.org/draft/2020-12/schema"}`)}, []string{"jsonSchema.$schema: "}},
+		"large pattern":   {workspace.Rule{Type: "GROUP", JSONSchema: []byte(`{"properties":{"a":{"pattern":"^(a{0,100}){10}x"}}}`)}, []string{"jsonSchema.properties.a.pattern: is too large once its repetitions are written out"}},
 		"lookahead":       {workspace.Rule{Type: "GROUP", JSONSchema: []byte(`{"properties":{"a":{"pattern":"^(?!x)"}}}`)}, []string{"jsonSchema.properties.a.pattern: error parsing regexp: invalid or unsupported Perl syntax: `(?!`; patterns are RE2"}},
 		"pattern names":   {workspace.Rule{Type: "GROUP", JSONSchema: []byte(`{"patternProperties":{"(":{}}}`)}, []string{"jsonSchema.patternProperties: error parsing regexp"}},
 		"property $ref":   {workspace.Rule{Type: "GROUP", JSONSchema: []byte(`{"properties":{"$ref":{"type":"string"},"pattern":{"type":"number"}}}`)}, nil},

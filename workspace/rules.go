@@ -172,7 +172,7 @@ func checkIdentifiers(p *problems, at string, rules []IdentifierRule) {
 			}
 			if len(pattern) > maxPattern {
 				p.add(fmt.Sprintf("%s.blockedPatterns.%d", place, j), "has %d bytes; at most %d are read", len(pattern), maxPattern)
-			} else if n, err := steps(pattern); err != nil {
+			} else if n, err := PatternSteps(pattern); err != nil {
 				p.add(fmt.Sprintf("%s.blockedPatterns.%d", place, j), "is not a regular expression (RE2): %v", err)
 			} else if total += n; n > maxSteps {
 				p.add(fmt.Sprintf("%s.blockedPatterns.%d", place, j), "is too large once its repetitions are written out: %d steps, at most %d are possible; repeat less often, as in .* instead of .{1000}", n, maxSteps)
@@ -192,9 +192,9 @@ const (
 	maxAllSteps = 100_000
 )
 
-// steps returns how large a regular expression is when it is compiled. Nothing
-// else bounds that: 1,000 bytes of repetitions make 300,000 steps.
-func steps(pattern string) (int, error) {
+// PatternSteps returns how large a regular expression is when it is compiled.
+// Nothing else bounds that: 1,000 bytes of repetitions make 300,000 steps.
+func PatternSteps(pattern string) (int, error) {
 	tree, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
 		return 0, err
