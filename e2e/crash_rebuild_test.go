@@ -4,17 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http/httptest"
-	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"kith/api"
 	"kith/fault"
 	"kith/rebuild"
-	"kith/script"
 )
 
 // TestCrashWhileRebuilding rebuilds a space under load again and again, and
@@ -28,36 +23,10 @@ func TestCrashWhileRebuilding(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1000))
-	sink := &script.Receiver{}
-	web := httptest.NewServer(sink)
-	defer web.Close()
-	dir := t.TempDir()
-	h := &crashHouse{t: t, dir: dir, listen: freeAddress(t)}
-	h.start()
-	defer func() { h.process.kill() }()
-	h.apply(web.URL)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	writers := make([]*writer, crashWriters)
-	var acks atomic.Int64
-	var wg sync.WaitGroup
-	for i := range writers {
-		writers[i] = newWriter(i, rand.New(rand.NewPCG(seed, uint64(i))), h.client())
-		wg.Go(func() { writers[i].run(ctx, &acks) })
-	}
+	h := newCrashHouse(t, seed, 0)
 	interrupted := map[string]int{}
 	for i := range crashes {
-		wait, stop := context.WithTimeout(t.Context(), patience)
-		if err := until(wait, func() error {
-			if n := acks.Load(); n < int64(i+1)*acksPerCrash/2 {
-				return fmt.Errorf("%d requests acknowledged before crash %d", n, i+1)
-			}
-			return nil
-		}); err != nil {
-			t.Fatalf("%v\n%s", err, h.process.log)
-		}
-		stop()
+		h.acknowledged(int64(i+1) * acksPerCrash / 2)
 		var one struct {
 			Rebuild api.Rebuilding `json:"rebuild"`
 		}
@@ -75,24 +44,14 @@ func TestCrashWhileRebuilding(t *testing.T) {
 		h.process.kill()
 		h.start()
 	}
-	cancel()
-	wg.Wait()
+	h.stop()
 	live := h.rebuilt()
-	for _, w := range writers {
-		if err := w.finish(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("%d crashes, when the rebuilds were %v; epoch %d is live, %d requests acknowledged", crashes, interrupted, live, acks.Load())
-	h.settle(sink, writers)
-	h.account(writers)
-	if err := h.process.stop(); err != nil {
-		t.Error(err)
-	}
+	h.end()
+	t.Logf("%d crashes, when the rebuilds were %v; epoch %d is live, %d requests acknowledged", crashes, interrupted, live, h.acks.Load())
+	h.compare(live)
 	if live < 2 {
 		t.Error("no rebuild was swapped")
 	}
-	compareWithModel(t, filepath.Join(dir, "data"), live)
 }
 
 // rebuilds lists the states of the default space.

@@ -41,6 +41,10 @@ var crashAudiences = map[string]struct{ stays, long int }{
 	"stays_1": {1, 0}, "stays_2": {2, 0}, "stays_3": {3, 0}, "stays_4": {4, 0}, "stays_5": {5, 0}, "stays_6": {6, 0}, "stays_7": {7, 0}, "stays_8": {8, 0}, "stays_9": {9, 0}, "stays_11": {11, 0}, "stays_13": {13, 0}, "long_3": {2, 3},
 }
 
+// inBothForms is the audience that the destination state is told of, by identify
+// and track calls.
+const inBothForms = "stays_5"
+
 // TestCrash kills the server with kill -9 under load, again and again, and then
 // settles accounts: every acknowledged message is at the sink, in the order of
 // its person; no counter is doubled or lost; every audience has the members that
@@ -59,74 +63,107 @@ func TestCrash(t *testing.T) {
 	}
 	t.Logf("KITH_SEED=%d", seed)
 
-	sink := &script.Receiver{}
-	web := httptest.NewServer(sink)
-	defer web.Close()
-	dir := t.TempDir()
-	h := &crashHouse{t: t, dir: dir, listen: freeAddress(t)}
-	h.start()
-	defer func() { h.process.kill() }()
-	h.apply(web.URL)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	writers := make([]*writer, crashWriters)
-	var acks atomic.Int64
-	var wg sync.WaitGroup
-	for i := range writers {
-		writers[i] = newWriter(i, rand.New(rand.NewPCG(seed, uint64(i))), h.client())
-		wg.Go(func() { writers[i].run(ctx, &acks) })
-	}
+	h := newCrashHouse(t, seed, 0)
 	random := rand.New(rand.NewPCG(seed, 1000))
 	for i := range crashes {
 		// Every second time the sink refuses what it gets until the crash is over.
 		if i%2 == 1 {
-			sink.Answer("all", http.StatusServiceUnavailable)
-			sink.Answer("told", http.StatusServiceUnavailable)
+			h.sink.Answer("all", http.StatusServiceUnavailable)
+			h.sink.Answer("told", http.StatusServiceUnavailable)
 		}
-		next := acks.Load() + int64(acksPerCrash/2+random.IntN(acksPerCrash))
-		wait, stop := context.WithTimeout(t.Context(), patience)
-		if err := until(wait, func() error {
-			if n := acks.Load(); n < next {
-				return fmt.Errorf("%d requests acknowledged, want %d before crash %d", n, next, i+1)
-			}
-			return nil
-		}); err != nil {
-			t.Fatalf("%v\n%s", err, h.process.log)
-		}
-		stop()
+		h.acknowledged(h.acks.Load() + int64(acksPerCrash/2+random.IntN(acksPerCrash)))
 		h.process.kill()
-		sink.Answer("all", http.StatusOK)
-		sink.Answer("told", http.StatusOK)
+		h.sink.Answer("all", http.StatusOK)
+		h.sink.Answer("told", http.StatusOK)
 		h.start()
 	}
-	cancel()
-	wg.Wait()
-	for _, w := range writers {
-		if err := w.finish(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	h.end()
 	sent := 0
-	for _, w := range writers {
+	for _, w := range h.writers {
 		sent += len(w.order)
 	}
-	t.Logf("%d crashes, %d requests and %d messages acknowledged", crashes, acks.Load(), sent)
-	h.settle(sink, writers)
-	h.account(writers)
-	if err := h.process.stop(); err != nil {
-		t.Error(err)
-	}
-	compareWithModel(t, filepath.Join(dir, "data"), firstEpoch)
+	t.Logf("%d crashes, %d requests and %d messages acknowledged", crashes, h.acks.Load(), sent)
+	h.compare(firstEpoch)
 }
 
-// crashHouse is the server of TestCrash, on one address and data directory.
+// crashHouse is a server that is killed, on one address and data directory, the
+// sink of its destinations, and the writers that send to it.
 type crashHouse struct {
 	t       *testing.T
 	dir     string
 	listen  string
 	process *process
+	sink    *script.Receiver
+	writers []*writer
+	acks    atomic.Int64 // requests acknowledged
+	stop    func()       // has the writers send no further requests, and waits for them
 }
+
+// newCrashHouse starts a server under load; every writer rests so long between
+// two requests.
+func newCrashHouse(t *testing.T, seed uint64, rest time.Duration) *crashHouse {
+	t.Helper()
+	h := &crashHouse{t: t, dir: t.TempDir(), listen: freeAddress(t), sink: &script.Receiver{}}
+	web := httptest.NewServer(h.sink)
+	t.Cleanup(web.Close)
+	h.start()
+	t.Cleanup(func() { h.process.kill() })
+	h.apply(web.URL)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for i := range crashWriters {
+		w := newWriter(i, rand.New(rand.NewPCG(seed, uint64(i))), h.client())
+		h.writers = append(h.writers, w)
+		wg.Go(func() { w.run(ctx, rest, &h.acks) })
+	}
+	h.stop = func() {
+		cancel()
+		wg.Wait()
+	}
+	t.Cleanup(h.stop)
+	return h
+}
+
+// acknowledged waits until so many requests have been.
+func (h *crashHouse) acknowledged(want int64) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(h.t.Context(), patience)
+	defer cancel()
+	err := until(ctx, func() error {
+		if n := h.acks.Load(); n < want {
+			return fmt.Errorf("%d requests acknowledged, want %d before the next crash", n, want)
+		}
+		return nil
+	})
+	if err != nil {
+		h.t.Fatalf("%v\n%s", err, h.process.log)
+	}
+}
+
+// end ends the load; what was not acknowledged is sent once more.
+func (h *crashHouse) end() {
+	h.t.Helper()
+	h.stop()
+	for _, w := range h.writers {
+		if err := w.finish(h.t.Context()); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// compare settles accounts, stops the server, and compares what it leaves in an
+// epoch with the model.
+func (h *crashHouse) compare(epoch uint32) {
+	h.t.Helper()
+	h.settle(h.sink, h.writers)
+	h.account(h.writers)
+	if err := h.process.stop(); err != nil {
+		h.t.Error(err)
+	}
+	compareWithModel(h.t, h.data(), epoch)
+}
+
+func (h *crashHouse) data() string { return filepath.Join(h.dir, "data") }
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
@@ -162,13 +199,18 @@ func (h *crashHouse) apply(sink string) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "name: Crash\nslug: crash\nsources:\n  - {slug: load, name: Load, writeKeys: [load-key]}\ndestinations:\n")
 	fmt.Fprintf(&b, "  - {slug: all, name: All, metadataId: webhook, source: load, settings: {url: %q, batch: {size: 50, maxAgeMs: 100}}}\n", sink+"/all")
-	fmt.Fprintf(&b, "  - {slug: told, name: Told, metadataId: webhook, settings: {url: %q}}\naudiences:\n", sink+"/told")
+	fmt.Fprintf(&b, "  - {slug: told, name: Told, metadataId: webhook, settings: {url: %q}}\n", sink+"/told")
+	fmt.Fprintf(&b, "  - {slug: state, name: State, metadataId: webhook, settings: {url: %q}}\naudiences:\n", sink+"/state")
 	for key, a := range crashAudiences {
 		query := fmt.Sprintf("event('Stay').count() >= %d", a.stays)
 		if a.long > 0 {
 			query += fmt.Sprintf(" AND event('Stay').where(property('nights') >= 5).count() >= %d", a.long)
 		}
-		fmt.Fprintf(&b, "  - {name: %s, definition: {query: %q}, connections: [{destination: told, activations: [{activationName: In, activationType: Audience Entered}]}]}\n", key, query)
+		connections := "{destination: told, activations: [{activationName: In, activationType: Audience Entered}]}"
+		if key == inBothForms {
+			connections += ", {destination: state}"
+		}
+		fmt.Fprintf(&b, "  - {name: %s, definition: {query: %q}, connections: [%s]}\n", key, query, connections)
 	}
 	file := filepath.Join(h.dir, "workspace.yaml")
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
@@ -218,7 +260,7 @@ func (w *writer) user() *crashUser {
 }
 
 // run sends until the context ends.
-func (w *writer) run(ctx context.Context, acks *atomic.Int64) {
+func (w *writer) run(ctx context.Context, rest time.Duration, acks *atomic.Int64) {
 	for ctx.Err() == nil {
 		if w.again == nil {
 			for range 1 + w.random.IntN(crashBatch) {
@@ -227,6 +269,11 @@ func (w *writer) run(ctx context.Context, acks *atomic.Int64) {
 		}
 		if w.send(ctx) == nil {
 			acks.Add(1)
+		}
+		rested := time.NewTimer(rest)
+		select {
+		case <-rested.C:
+		case <-ctx.Done():
 		}
 	}
 }
@@ -351,13 +398,14 @@ func (h *crashHouse) settle(sink *script.Receiver, writers []*writer) {
 	var told announcements
 	err = until(ctx, func() error {
 		told = announced(sink.Delivered("told"))
-		want := 0
+		got, want := 0, 0
 		for _, w := range writers {
 			for _, u := range w.users {
+				got += told.count(u.id)
 				want += len(u.audiences())
 			}
 		}
-		if got := told.count(); got < want {
+		if got < want {
 			return fmt.Errorf("%d entries were announced, want %d", got, want)
 		}
 		return nil
@@ -366,16 +414,17 @@ func (h *crashHouse) settle(sink *script.Receiver, writers []*writer) {
 		t.Error(err)
 	}
 	c := h.client()
-	people := 0
+	people, entries := 0, 0
 	for _, w := range writers {
 		for _, u := range w.users {
 			people++
+			entries += told.count(u.id)
 			if err := compare(ctx, c, told[u.id], u); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	t.Logf("%d people compared, %d entries announced", people, told.count())
+	t.Logf("%d people compared, %d entries announced", people, entries)
 }
 
 // announcements are, by user and audience, the message ids that told of it.
@@ -396,11 +445,10 @@ func announced(delivered []json.RawMessage) announcements {
 	return all
 }
 
-func (a announcements) count() (n int) {
-	for _, byKey := range a {
-		for _, ids := range byKey {
-			n += len(ids)
-		}
+// count returns how many entries of a user were announced.
+func (a announcements) count(user string) (n int) {
+	for _, ids := range a[user] {
+		n += len(ids)
 	}
 	return n
 }
