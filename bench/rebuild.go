@@ -12,9 +12,9 @@ import (
 	"kith/rebuild"
 )
 
-// rebuildEvents is how many events the scenario rebuild works out again, at
-// most: as many as come in within its time.
-const rebuildEvents = 600_000
+// rebuildEvents is how many events the scenario rebuild works out again for each
+// second of -for, at most: as many as come in within two minutes.
+const rebuildEvents = 60_000
 
 // rebuild measures a rebuild beside 5,000 events/s: how fast it is, what live
 // notices of it, how long the space stands at the swap.
@@ -34,8 +34,8 @@ func (b *bench) rebuildCase(ctx context.Context, audiences int) error {
 		return err
 	}
 	defer k.stop()
-	for i := range audiences {
-		if err := k.audience(fmt.Sprintf("Audience %d", i), fmt.Sprintf("event('Event %d').within(%d days).count() >= %d", i%10, 7+i, 1+i%4), ""); err != nil {
+	for i, query := range queries(audiences) {
+		if err := k.audience(fmt.Sprintf("Audience %d", i), query, ""); err != nil {
 			return err
 		}
 	}
@@ -48,7 +48,7 @@ func (b *bench) rebuildCase(ctx context.Context, audiences int) error {
 	fill.sent = func() {
 		mu.Lock()
 		defer mu.Unlock()
-		if sent += fill.batch; sent >= rebuildEvents {
+		if sent += fill.batch; sent >= int(b.span.Seconds())*rebuildEvents {
 			cancel()
 		}
 	}
