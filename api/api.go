@@ -61,6 +61,7 @@ func New(cfg Config) *API {
 	a.importRoutes()
 	a.reviseRoutes()
 	a.rebuildRoutes()
+	a.retentionRoutes()
 	a.erasureRoutes()
 	a.simulationRoutes()
 	a.fileRoutes()

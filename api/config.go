@@ -49,6 +49,7 @@ type Config struct {
 	Snippets    Snippets
 	Imports     Imports
 	Rebuilds    Rebuilds
+	Retention   Retention
 	Erasures    Erasures
 	Trials      Trials
 	Clock       clock.Clock

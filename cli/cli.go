@@ -49,25 +49,26 @@ type Program struct {
 type commands struct {
 	JSON bool `name:"json" help:"Machine-readable results: one JSON document, or one a line where results stream."`
 
-	Serve    serveCommand    `cmd:"" help:"Run a Kith server."`
-	Tail     tailCommand     `cmd:"" help:"Show events as they pass each stage."`
-	Trace    traceCommand    `cmd:"" help:"Say what became of a message, stage by stage and destination by destination."`
-	Explain  explainCommand  `cmd:"" help:"Say why a profile is what it is, or why two identifiers are one person or not."`
-	Insights insightsCommand `cmd:"" help:"Show what identity did and refused: violations, events of nobody, merges, mappings."`
-	Identity identityCommand `cmd:"" help:"Split, unmerge and block, for all time, and take it back; end memberships; try other rules; list who is suspicious."`
-	Profile  profileCommand  `cmd:"" help:"Show a profile, find profiles, take identifiers away, make tokens for apps."`
-	Audience audienceCommand `cmd:"" help:"Show audiences and who is in them."`
-	Filter   filterCommand   `cmd:"" help:"Say what an event filter would keep out of profiles."`
-	Rebuild  rebuildCommand  `cmd:"" help:"Work out again what is derived of a space, beside the live state."`
-	Erase    eraseCommand    `cmd:"" help:"Forget persons: what is derived of them at once, their events in all files within a week."`
-	Import   importCommand   `cmd:"" help:"Make profiles of the rows of CSV files."`
-	Snippet  snippetCommand  `cmd:"" help:"Print what a web page needs to send events."`
-	OAuth    oauthCommand    `cmd:"" name:"oauth" help:"Keep the applications that get access tokens."`
-	Apply    applyCommand    `cmd:"" help:"Change the workspace into what a file says."`
-	Export   exportCommand   `cmd:"" help:"Write the workspace as a file."`
-	Test     testCommand     `cmd:"" help:"Run scripts that say what must happen."`
-	Demo     demoCommand     `cmd:"" help:"Watch a hotel group: simulated guests, live."`
-	Version  versionCommand  `cmd:"" help:"Print the version."`
+	Serve     serveCommand     `cmd:"" help:"Run a Kith server."`
+	Tail      tailCommand      `cmd:"" help:"Show events as they pass each stage."`
+	Trace     traceCommand     `cmd:"" help:"Say what became of a message, stage by stage and destination by destination."`
+	Explain   explainCommand   `cmd:"" help:"Say why a profile is what it is, or why two identifiers are one person or not."`
+	Insights  insightsCommand  `cmd:"" help:"Show what identity did and refused: violations, events of nobody, merges, mappings."`
+	Identity  identityCommand  `cmd:"" help:"Split, unmerge and block, for all time, and take it back; end memberships; try other rules; list who is suspicious."`
+	Profile   profileCommand   `cmd:"" help:"Show a profile, find profiles, take identifiers away, make tokens for apps."`
+	Audience  audienceCommand  `cmd:"" help:"Show audiences and who is in them."`
+	Filter    filterCommand    `cmd:"" help:"Say what an event filter would keep out of profiles."`
+	Retention retentionCommand `cmd:"" help:"Let the bodies of events go by their age."`
+	Rebuild   rebuildCommand   `cmd:"" help:"Work out again what is derived of a space, beside the live state."`
+	Erase     eraseCommand     `cmd:"" help:"Forget persons: what is derived of them at once, their events in all files within a week."`
+	Import    importCommand    `cmd:"" help:"Make profiles of the rows of CSV files."`
+	Snippet   snippetCommand   `cmd:"" help:"Print what a web page needs to send events."`
+	OAuth     oauthCommand     `cmd:"" name:"oauth" help:"Keep the applications that get access tokens."`
+	Apply     applyCommand     `cmd:"" help:"Change the workspace into what a file says."`
+	Export    exportCommand    `cmd:"" help:"Write the workspace as a file."`
+	Test      testCommand      `cmd:"" help:"Run scripts that say what must happen."`
+	Demo      demoCommand      `cmd:"" help:"Watch a hotel group: simulated guests, live."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // run is what every command is given.

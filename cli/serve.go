@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"kith/egress"
 	"kith/fault"
 	"kith/server"
+	"kith/workspace"
 )
 
 // serveCommand runs a server.
@@ -40,6 +42,7 @@ type serveCommand struct {
 	ACMECA          string   `name:"acme-ca" group:"tls" placeholder:"FILE" help:"Root certificates (PEM) for reaching --acme-directory, when the system does not know its own."`
 	HTTPRedirect    string   `name:"http-redirect" group:"tls" placeholder:"ADDR" help:"Answer plain http at this address, such as :80, with a redirect to https, and ACME's challenges."`
 
+	Retention         string   `default:"forever" placeholder:"TIME" help:"How long the bodies of events are kept in spaces that say nothing else: 90d, 12w or forever, the default."`
 	EpochRetention    duration `default:"7d" placeholder:"TIME" help:"How long the state is kept that a rebuild has replaced, for swapping back: 7d by default."`
 	RebuildShare      int      `default:"100" placeholder:"PERCENT" help:"How much of the time a rebuild works, 100 percent by default. What comes in goes first in any case."`
 	InsightsRetention duration `default:"30d" placeholder:"TIME" help:"How long it can be searched what identity did and refused: 30d by default. The counts stay longer."`
@@ -89,6 +92,9 @@ func (c *serveCommand) configure(cfg *server.Config) (err error) {
 	cfg.Data, cfg.Listen, cfg.PublicURL = c.Data, c.Listen, c.PublicURL
 	cfg.EraseGather, cfg.EraseDeadline = time.Duration(c.EraseGather), time.Duration(c.EraseDeadline)
 	cfg.LedgerRetention = time.Duration(c.LedgerRetention)
+	if cfg.Retention, err = workspace.ParseRetention(c.Retention); err != nil {
+		return usage{fmt.Errorf("--retention: %w", err)}
+	}
 	cfg.EpochRetention, cfg.RebuildShare = max(time.Duration(c.EpochRetention), time.Millisecond), c.RebuildShare
 	cfg.InsightsRetention = time.Duration(c.InsightsRetention)
 	cfg.StrictWriteKeys, cfg.AdminToken = c.StrictWriteKeys, c.AdminToken

@@ -16,6 +16,7 @@ import (
 	"kith/kv"
 	"kith/proxy"
 	"kith/rebuild"
+	"kith/workspace"
 )
 
 // Role is a part of the work that a server does.
@@ -72,6 +73,9 @@ type Config struct {
 	// InsightsRetention is how long what identity did and refused can be
 	// searched; it is counted for longer. Zero means 30 days.
 	InsightsRetention time.Duration
+	// Retention is how long a space that says nothing keeps the bodies of its
+	// events. Zero means for ever; otherwise workspace.MinRetention at least.
+	Retention time.Duration
 	// EpochRetention is how long the state that a rebuild has replaced is kept,
 	// for swapping back. Zero means rebuild.DefaultRetention.
 	EpochRetention time.Duration
@@ -137,6 +141,9 @@ func (c *Config) complete() error {
 	}
 	if c.RebuildShare < 1 || c.RebuildShare > 100 {
 		return fault.Field("rebuild-share", "%d is no percentage: want 1 to 100", c.RebuildShare)
+	}
+	if c.Retention != 0 && (c.Retention < workspace.MinRetention || c.Retention > workspace.MaxRetention) {
+		return fault.Field("retention", "events cannot be kept for %s: want 1d to 36500d, or forever", c.Retention)
 	}
 	if c.DedupWindow == 0 {
 		c.DedupWindow = DefaultDedupWindow

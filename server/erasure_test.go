@@ -57,7 +57,7 @@ func anon(i, n int) string {
 // forgotten reports whether a person is to be erased.
 func forgotten(i int) bool { return i%1000 == 7 }
 
-func newTown(t *testing.T, people int) *town {
+func newTown(t *testing.T, people int, change ...func(*Config)) *town {
 	w := &town{t: t, dir: t.TempDir(), sink: &sink{}, people: people}
 	hook := httptest.NewServer(w.sink)
 	t.Cleanup(hook.Close)
@@ -65,6 +65,9 @@ func newTown(t *testing.T, people int) *town {
 	w.cfg.AdminToken = "erasure-token-0123456789"
 	w.cfg.Destinations = []destination.Connector{webhook.Connector()}
 	w.cfg.EgressAllow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for _, fn := range change {
+		fn(&w.cfg)
+	}
 	w.start()
 	c, err := client.New(w.base, w.cfg.AdminToken, nil)
 	if err != nil {

@@ -84,6 +84,7 @@ func (s *Server) startLoops() {
 		s.beside.run("revisions", s.runRevisions)
 		s.beside.run("former states", func(ctx context.Context) error { return s.rebuilds.Run(ctx, s.spaceNumbers) })
 		s.beside.run("erasures", func(ctx context.Context) error { return s.erasures.Run(ctx, s.jobs) })
+		s.beside.run("retention", s.retention.Run)
 		s.beside.run("first syncs", func(ctx context.Context) error { return s.syncs.Run(ctx, s.jobs, numbers...) })
 	}
 }

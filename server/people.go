@@ -26,6 +26,7 @@ func (s *Server) newAPI() *api.API {
 		Audiences: audiences{s.desk()}, Profiles: profile.NewReader(s.db, s.archive, computed{s}), Commands: commands{s}, Waiter: waiter{s}, Epoch: s.epoch,
 		Rejections: s.rejections, Quarantine: trackingplan.NewReader(s.db), Objects: object.NewReader(s.db), Bodies: s.archive, Past: s.archive,
 		Rebuilds:    s.rebuilds,
+		Retention:   retain{s},
 		Erasures:    erasing{s.erasures, s},
 		Trials:      s.rebuilds,
 		DeadLetters: deadLetters{s.delivery}, Tracer: s.tracer(), Explainer: s.explainer(), Ledger: s.delivery, Feed: s.feed, Seen: s.counted(), Debugger: s.debugger(), Snippets: s.cdn, Imports: s.imports, Clock: s.clock, Random: s.random, Logger: s.cfg.Logger,

@@ -30,6 +30,7 @@ import (
 	"kith/job"
 	"kith/kv"
 	"kith/rebuild"
+	"kith/retention"
 	"kith/revision"
 	"kith/secret"
 	"kith/trackingplan"
@@ -73,6 +74,7 @@ type Server struct {
 	rebuilds   *rebuild.Manager
 	jobs       *job.Jobs
 	erasures   *erasure.Erasures
+	retention  *retention.Retention
 	imports    *importer.Importer
 	delivery   *delivery.Delivery
 	collector  *collect.Collector // nil without the collect role
@@ -142,10 +144,11 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.egress = egress.New(s.cfg.EgressAllow, net.DefaultResolver)
 	s.openErasures()
+	s.openRetention()
 	s.row = s.newRow()
 	s.rebuilds = rebuild.New(rebuild.Config{
 		DB: s.db, House: rebuildHouse{s}, Lab: rebuildHouse{s}, Jobs: func() *job.Jobs { return s.jobs }, Clock: s.clock, Logger: s.cfg.Logger,
-		Engine: s.cfg.Version, Retention: s.cfg.EpochRetention,
+		Engine: s.cfg.Version, Retention: s.cfg.EpochRetention, Advanced: s.retention.Advanced,
 	})
 	if s.workspace, err = workspace.Open(ctx, s.db, workspace.Options{
 		Clock: s.clock, Random: s.random, Secrets: s.secrets, Announce: s.announce,
@@ -163,7 +166,7 @@ func (s *Server) open(ctx context.Context) error {
 			return workspace.UnsealSettings(settings, s.secrets)
 		},
 		Logs: s.resolved, Bodies: s.archive, Logger: s.cfg.Logger, Tap: s.tapDelivery,
-		Limits: delivery.Limits{Ledger: s.cfg.LedgerRetention},
+		Limits: delivery.Limits{Ledger: s.cfg.LedgerRetention}, Retention: s.keeps,
 	})
 	if s.cfg.has(Collect) {
 		if s.collector, err = collect.New(collect.Config{
@@ -174,7 +177,7 @@ func (s *Server) open(ctx context.Context) error {
 		}
 	}
 	s.imports = s.newImporter()
-	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, append(append(s.rebuilds.Kinds(), s.syncs.Kinds()...), s.imports.Kind(), s.erasures.JobKind())...)
+	s.jobs = job.New(s.db, s.clock, s.cfg.Logger, append(append(s.rebuilds.Kinds(), s.syncs.Kinds()...), s.imports.Kind(), s.erasures.JobKind(), s.retention.JobKind())...)
 	if err := s.imports.Open(ctx); err != nil {
 		return err
 	}

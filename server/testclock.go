@@ -16,6 +16,7 @@ import (
 	"kith/fault"
 	"kith/job"
 	"kith/kv"
+	"kith/rebuild"
 )
 
 // maxAdvance is how far one request moves the test clock.
@@ -153,6 +154,7 @@ func (s *Server) busy(ctx context.Context) (bool, error) {
 	stuck := 0 // first syncs that will not go on by themselves
 	for i := range all {
 		switch {
+		case all[i].Kind == rebuild.BaseKind: // it may wait for what the clock is to bring
 		case all[i].State == job.Running:
 			return true, nil
 		case all[i].Kind == activation.SyncKind && all[i].State != job.Finished:

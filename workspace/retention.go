@@ -56,3 +56,15 @@ func (s *Space) KeepsFor(otherwise time.Duration) time.Duration {
 	}
 	return d
 }
+
+// FormatRetention writes how long events are kept, as ParseRetention reads it.
+func FormatRetention(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d <= 0:
+		return Forever
+	case d%day == 0:
+		return strconv.Itoa(int(d/day)) + "d"
+	}
+	return strconv.Itoa(int(d/time.Hour)) + "h"
+}

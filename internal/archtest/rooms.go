@@ -36,6 +36,7 @@ var layerOf = map[string]layer{
 	"object":   rooms, "trackingplan": rooms, "identity": rooms, "profile": rooms, "computation": rooms, "audience": rooms, "activation": rooms,
 	"delivery": rooms, "destination": rooms,
 	"inspect": rooms, "erasure": rooms, "importer": rooms, "rebuild": rooms,
+	"retention": rooms,
 
 	"auth": people, "api": people, "client": people, "script": people, "demo": people,
 
@@ -53,7 +54,7 @@ var (
 	// row is in the order in which an event passes.
 	row    = []string{"object", "trackingplan", "consent", "identity", "profile", "computation", "trait", "audience", "journey", "activation"}
 	back   = []string{"delivery", "destination", "warehouse"}
-	across = []string{"regulation", "inspect", "erasure", "importer", "rebuild"}
+	across = []string{"regulation", "inspect", "erasure", "importer", "rebuild", "retention"}
 )
 
 // again are the rooms that lead the past through the row once more. They stand
