@@ -68,6 +68,9 @@ func (m *Manager) Try(ctx context.Context, space uint32, t Trial) (*TrialStatus,
 	if err != nil {
 		return nil, err
 	}
+	if err := m.giveUpInterrupted(ctx, space); err != nil {
+		return nil, err
+	}
 	e := &Epoch{
 		Purpose: Simulation, Engine: m.cfg.Engine, Created: m.cfg.Clock.Now(), Rules: mode, Snapshot: snapshot, Note: t.Note,
 	}
@@ -86,6 +89,34 @@ func (m *Manager) Try(ctx context.Context, space uint32, t Trial) (*TrialStatus,
 		return nil, err
 	}
 	return m.Trial(ctx, space, e.Number)
+}
+
+// giveUpInterrupted gives up trials that no job works on: the server stopped
+// between the two, or the job was ended without them. They stand in the way of
+// others otherwise.
+func (m *Manager) giveUpInterrupted(ctx context.Context, space uint32) error {
+	all, err := m.list(ctx, space)
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if e.Purpose != Simulation || !e.Dropped.IsZero() {
+			continue
+		}
+		j, err := m.cfg.Jobs().Get(ctx, trialOf(space, e.Number))
+		switch {
+		case err != nil && !fault.Is(err, fault.NotFound):
+			return err
+		case err == nil && j.State == job.Running:
+			continue
+		case err != nil && m.cfg.Clock.Now().Before(e.Created.Add(time.Minute)):
+			continue // somebody else is about to start it
+		}
+		if err := m.giveUp(ctx, space, e.Number); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CancelTrial gives up a trial, and removes its report if there is one.
@@ -145,7 +176,7 @@ func (m *Manager) Trial(ctx context.Context, space, epoch uint32) (*TrialStatus,
 	case !e.Dropped.IsZero(), j.State == job.Canceled:
 		s.State = Dropped
 	case j.State != job.Running:
-		s.State, s.Error = Failed, "it was interrupted: cancel it and start another"
+		s.State, s.Error = Failed, "it was interrupted: start another"
 	}
 	if p := m.progressOf(place{space, epoch}); p != nil {
 		s.Done, s.Total, s.Rate, s.Left = p.read()

@@ -129,3 +129,26 @@ func TestSimulationOfBadRules(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A simulation whose job has ended without it does not stand in the way of
+// another.
+func TestInterruptedSimulationIsGivenUp(t *testing.T) {
+	n := openInn(t, 1, nil)
+	n.fixed = true
+	n.apply(1, 3, 30, true)
+	n.live(200)
+	var out struct {
+		Simulation *api.Simulation `json:"simulation"`
+	}
+	for range 5 {
+		if err := n.c.Call(t.Context(), "POST", "/spaces/default/identity/simulations", map[string]any{"rules": rulesOf(2, 1)}, &out); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.s.jobs.Cancel(t.Context(), fmt.Sprintf("%s/1/%d", rebuild.TrialKind, out.Simulation.ID)); err != nil && !fault.Is(err, fault.Conflict) {
+			t.Fatal(err)
+		}
+	}
+	if n.simulated(rulesOf(1, 3), "").Report == nil {
+		t.Error("no report")
+	}
+}
