@@ -203,7 +203,17 @@ func (r *registry) uncounted() bool {
 func (b *Builder) begin(ctx context.Context, group []uint32) error {
 	at := &cursor{}
 	err := b.cfg.Loop.Do(ctx, func(batch *pipeline.Batch, step func(*pipeline.Record) error) error {
-		h, err := archive.HorizonOf(batch.Tx, b.cfg.Space)
+		var h archive.Horizon
+		look := func(r kv.Reader) (err error) {
+			h, err = archive.HorizonOf(r, b.cfg.Space)
+			return err
+		}
+		var err error
+		if batch.Live {
+			err = look(batch.Tx)
+		} else { // the live loop writes it: whoever moves it looks whether this is under way
+			err = b.cfg.DB.View(ctx, look)
+		}
 		if err != nil {
 			return err
 		}

@@ -269,14 +269,17 @@ func (m *Manager) unhindered(ctx context.Context, space uint32, target commitlog
 			continue // one that stands begins again with the base
 		}
 		var next commitlog.Offset
+		computing := false
 		err = m.cfg.DB.View(ctx, func(r kv.Reader) error {
-			next, err = m.cfg.House.Position(r, space, e.Number)
+			if next, err = m.cfg.House.Position(r, space, e.Number); err == nil {
+				computing, err = m.cfg.House.Computing(r, space, e.Number)
+			}
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		if next < target || e.Base != 0 && !e.Copied {
+		if next < target || computing || e.Base != 0 && !e.Copied {
 			return fault.New(fault.Unavailable, "rebuild %d has still to read what is to be trimmed", e.Number)
 		}
 	}

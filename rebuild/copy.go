@@ -133,19 +133,24 @@ func (m *Manager) ground(ctx context.Context, h *job.Handle, at place, seen *pro
 // errStale when that is the base no longer, or something was taken out of it.
 func (m *Manager) copy(ctx context.Context, h *job.Handle, at place, e *Epoch, seen *progress) error {
 	for more := true; more; {
-		err := m.cfg.DB.Update(ctx, loopFence(at.space, at.epoch), kv.Lazy, func(tx kv.Tx) error {
-			base, _, err := m.cfg.House.Base(tx, at.space)
-			if err != nil {
-				return err
-			}
-			gone, err := taken(tx, at.space, base)
-			if err != nil {
-				return err
-			}
-			if base != e.Base || gone != e.Taken {
-				return errStale
-			}
+		err := m.cfg.DB.Update(ctx, loopFence(at.space, at.epoch), kv.Lazy, func(tx kv.Tx) (err error) {
 			more, err = copySome(tx, at.space, e.Base, at.epoch)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		// What was read was the base, and whole, if it is so still. This is no
+		// affair of that transaction: others write these keys.
+		err = m.cfg.DB.View(ctx, func(r kv.Reader) error {
+			base, _, err := m.cfg.House.Base(r, at.space)
+			if err != nil {
+				return err
+			}
+			gone, err := taken(r, at.space, base)
+			if err == nil && (base != e.Base || gone != e.Taken) {
+				err = errStale
+			}
 			return err
 		})
 		if err != nil {

@@ -43,6 +43,9 @@ type House interface {
 	Base(r kv.Reader, space uint32) (epoch uint32, horizon commitlog.Offset, err error)
 	// Position returns which record comes next in an epoch.
 	Position(r kv.Reader, space, epoch uint32) (commitlog.Offset, error)
+	// Computing reports whether an epoch reads the past for what is computed of
+	// it.
+	Computing(r kv.Reader, space, epoch uint32) (bool, error)
 	// Alike fails with fault.Conflict when two epochs go by different rules.
 	Alike(r kv.Reader, space, epoch, other uint32) error
 	// Since returns the first record of a space that was appended at an instant

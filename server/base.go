@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"time"
 
@@ -31,6 +33,12 @@ func (h rebuildHouse) Base(r kv.Reader, number uint32) (epoch uint32, horizon co
 func (h rebuildHouse) Position(r kv.Reader, number, epoch uint32) (commitlog.Offset, error) {
 	pos, err := pipeline.ReadPosition(r, number, epoch)
 	return pos.Next, err
+}
+
+// Computing reports whether a first computation is under way; see
+// rebuild.House.
+func (h rebuildHouse) Computing(r kv.Reader, number, epoch uint32) (bool, error) {
+	return h.s.row.computation.Reader().Busy(r, number, epoch)
 }
 
 // Alike compares the rules that two epochs go by; see rebuild.House.
@@ -137,8 +145,23 @@ func (r *baseReplay) Advance(ctx context.Context) error {
 		return err
 	}
 	r.stop()
-	err = r.sp.loop().Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
-		if err := r.hindrance(b.Tx, b.Epoch); err != nil {
+	// Nobody changes this epoch now; the live loop's transaction sees it in a
+	// moment of its own, since it reads only keys that its own fence writes.
+	err = r.s.db.View(ctx, func(still kv.Reader) error {
+		mine := apart{of: still, stem: kv.EpochRange(r.sp.number, r.loop.Epoch()).From}
+		return r.advance(ctx, mine)
+	})
+	if err != nil {
+		r.start(ctx)
+	}
+	return err
+}
+
+// advance moves the horizon, unless something is in the way.
+func (r *baseReplay) advance(ctx context.Context, mine apart) error {
+	return r.sp.loop().Do(ctx, func(b *pipeline.Batch, _ func(*pipeline.Record) error) error {
+		mine.Reader = b.Tx
+		if err := r.hindrance(mine, b.Epoch); err != nil {
 			return err
 		}
 		moved := archive.Horizon{Offset: r.past.end, At: r.since.UnixMilli(), Moved: r.s.clock.Now().UnixMilli()}
@@ -147,11 +170,39 @@ func (r *baseReplay) Advance(ctx context.Context) error {
 		}
 		return b.Tx.Set(baseKey(b.Space), encodeNumber(uint64(r.loop.Epoch())))
 	})
-	if err != nil {
-		r.start(ctx)
-	}
-	return err
 }
+
+// apart reads the keys of one epoch elsewhere than all others.
+type apart struct {
+	kv.Reader
+	of   kv.Reader
+	stem []byte
+}
+
+func (a apart) from(key []byte) kv.Reader {
+	if bytes.HasPrefix(key, a.stem) {
+		return a.of
+	}
+	return a.Reader
+}
+
+// Get reads a key where it belongs.
+func (a apart) Get(key []byte) ([]byte, error) { return a.from(key).Get(key) }
+
+// GetMany reads keys where they belong.
+func (a apart) GetMany(keys [][]byte) ([][]byte, error) {
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		var err error
+		if values[i], err = a.Get(key); err != nil {
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+// Scan reads a range, which is of one epoch or of none, where it belongs.
+func (a apart) Scan(r kv.Range) iter.Seq2[kv.Pair, error] { return a.from(r.From).Scan(r) }
 
 // order has the replay work out the standing commands that came while it went
 // on, as the live loop has.
