@@ -31,25 +31,24 @@ func (d Reader) Wanted(r kv.Reader, space, epoch uint32) (Wanted, error) {
 	return g.registry.wanted()
 }
 
-// wanted returns the builds that are computed, or stand still.
+// wanted returns the builds that are computed, stand still, or have been
+// replaced: others may stand still that have read them.
 func (r *registry) wanted() (w Wanted, err error) {
-	for _, b := range r.in(waiting, joining, settling, live, frozen) {
+	for _, b := range slices.Concat(r.Former, r.Builds) {
+		if b.State == failed || !b.State.fed() && len(b.Depths) == 0 {
+			continue // nothing was counted for it
+		}
 		p, err := b.program()
 		if err != nil {
 			return Wanted{}, err
 		}
 		x := wanted{build: b, counts: make([]*aggregate, len(p.Aggregates))}
 		for i := range p.Aggregates {
-			switch {
-			case b.State == frozen: // nothing counts for it any more
-				if i < len(b.Depths) {
-					x.counts[i] = b.wants(&p.Aggregates[i])
-					x.counts[i].Depth = b.Depths[i]
-				}
-			default:
-				if a := r.aggregate(b.Counts[i]); a.Whole {
-					x.counts[i] = a
-				}
+			if !b.State.fed() {
+				x.counts[i] = b.wants(&p.Aggregates[i])
+				x.counts[i].Depth = b.Depths[i]
+			} else if a := r.aggregate(b.Counts[i]); a.Whole {
+				x.counts[i] = a
 			}
 		}
 		w.builds = append(w.builds, x)

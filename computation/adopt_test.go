@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
@@ -418,7 +419,7 @@ func (h *retained) carry(epoch uint32) {
 		}
 		return other.View(h.T.Context(), func(o kv.Reader) error {
 			now := h.row.Clock.Now().UnixMilli()
-			for _, a := range h.registry(rowtest.Epoch).Aggregates {
+			for a := range h.asked(rowtest.Epoch) {
 				for _, id := range people {
 					var cells [2]string
 					for i, from := range []kv.Reader{r, o} {
@@ -439,6 +440,28 @@ func (h *retained) carry(epoch uint32) {
 			return nil
 		})
 	})
+}
+
+// asked yields the aggregates that count for live builds of an epoch, as these
+// ask for them: what nobody asks for may be kept or not.
+func (h *retained) asked(epoch uint32) iter.Seq2[*aggregate, string] {
+	return func(yield func(*aggregate, string) bool) {
+		reg := h.registry(epoch)
+		for _, a := range h.snapshot.Audiences {
+			b := reg.standing(a.ID)
+			if b == nil || b.State == frozen {
+				continue
+			}
+			for i, n := range b.Counts {
+				want := b.wants(&must(b.program()).Aggregates[i])
+				x := *reg.aggregate(n)
+				x.Keep, x.Reach = want.Keep, want.Reach
+				if !yield(&x, fmt.Sprintf("%s %d: %s", a.ID, i, b.Audience.Query)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // printed is what a cell holds that an aggregate asks for.
@@ -478,34 +501,23 @@ func (h *retained) counted(epoch uint32) map[string]string {
 			h.comparedTo++
 			h.members += len(list)
 			all[a.ID] = fmt.Sprint(b.State, " ", b.Audience.Version, " ", ids(list))
-			if b.State == frozen {
-				continue
+		}
+		for x, name := range h.asked(epoch) {
+			all[name] = fmt.Sprintf("from %+v", x.Depth)
+			if x.Depth.Offset > 0 {
+				h.deep++
 			}
-			p := must(b.program())
-			for i := range p.Aggregates {
-				w := b.wants(&p.Aggregates[i])
-				x := reg.aggregate(b.Counts[i])
-				name := fmt.Sprintf("%s %d: %s", a.ID, i, b.Audience.Query)
-				all[name] = fmt.Sprintf("from %+v", x.Depth)
-				if x.Depth.Offset > 0 {
-					h.deep++
+			for _, id := range people {
+				value, err := r.Get(keys{rowtest.Space, epoch}.shelf(id, x.Shelf))
+				if err != nil {
+					return err
 				}
-				for _, id := range people {
-					value, err := r.Get(keys{rowtest.Space, epoch}.shelf(id, x.Shelf))
-					if err != nil {
-						return err
-					}
-					if link, err := identity.NewReader(r, rowtest.Space, epoch).Link(id); err != nil || link != nil {
-						continue // its cells stay as they were when it was merged away
-					}
-					c := must(must(decodeShelf(x.Shelf, value)).cell(x))
-					// What nobody asks for may be kept or not.
-					x := *x
-					x.Keep, x.Reach = w.Keep, w.Reach
-					if text := printed(c, &x, now); text != "" {
-						h.cells++
-						all[name+" "+id.String()] = text
-					}
+				if link, err := identity.NewReader(r, rowtest.Space, epoch).Link(id); err != nil || link != nil {
+					continue // its cells stay as they were when it was merged away
+				}
+				if text := printed(must(must(decodeShelf(x.Shelf, value)).cell(x)), x, now); text != "" {
+					h.cells++
+					all[name+" "+id.String()] = text
 				}
 			}
 		}

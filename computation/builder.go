@@ -226,6 +226,7 @@ func (b *Builder) begin(ctx context.Context, group []uint32) error {
 					at.To = max(at.To, a.From)
 				}
 			}
+			reg.Former = slices.DeleteFunc(reg.Former, func(x *build) bool { return x.Offset < h.Offset })
 			reg.move(group, waiting, joining)
 		})})
 		if err != nil {

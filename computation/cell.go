@@ -88,6 +88,27 @@ func (c *cell) join(a *aggregate, now int64, o *cell) {
 	c.trim(a, now)
 }
 
+// unite adds what another cell holds of the same events and this one does not.
+func (c *cell) unite(o *cell) {
+	c.count = max(c.count, o.count)
+	if len(o.moments) > len(c.moments) { // of windows that begin together
+		c.moments = o.moments
+	}
+	var all []int64
+	mine, theirs := c.at, o.at
+	for len(mine) > 0 && len(theirs) > 0 {
+		if mine[0] <= theirs[0] {
+			if mine[0] == theirs[0] {
+				theirs = theirs[1:]
+			}
+			all, mine = append(all, mine[0]), mine[1:]
+		} else {
+			all, theirs = append(all, theirs[0]), theirs[1:]
+		}
+	}
+	c.at = append(append(all, mine...), theirs...)
+}
+
 // keep returns how many entries an aggregate's cells hold at most.
 func (a *aggregate) keep() int64 {
 	if a.Keep == query.All {

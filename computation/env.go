@@ -34,12 +34,8 @@ func (e *env) Count(i int) query.Count {
 }
 
 func (e *env) value(o *origin) []query.Value {
-	if o.builds != nil {
-		member, known := e.page.standing(o.builds)
-		if !known {
-			return nil
-		}
-		return []query.Value{query.Bool(member)}
+	if o.audience {
+		return []query.Value{query.Bool(e.page.in(o.build))}
 	}
 	doc, ok, err := e.view.Trait(o.path[0])
 	if err != nil {

@@ -21,6 +21,7 @@ type graph struct {
 	// or later.
 	fresh      []int
 	byBuild    map[uint32]*definition
+	readers    map[uint32][]int // the definitions that read a build's membership, also of one that stands still
 	aggregates map[uint32]*counter
 	known      map[uint32]bool // builds of which a page may hold entries
 }
@@ -33,16 +34,16 @@ type definition struct {
 	counters []*counter // by the program's aggregates
 	traits   []origin   // by the program's traits
 	filtered [][]origin // by the program's aggregates: the traits of their filters
-	readers  []int      // the definitions that read its membership
-	chain    []uint32   // its build and those before it, newest first
 	types    []string   // identifiers that make a profile eligible
 }
 
-// origin is where the value of a trait comes from: the profile, or what the
-// builds of another audience say, the one that answers first.
+// origin is where the value of a trait comes from: the profile, or the build
+// that answers for another audience, which says true of its members and false
+// of everybody else. While there is none, nobody is a member.
 type origin struct {
-	path   query.Path
-	builds []uint32
+	path     query.Path
+	audience bool
+	build    uint32
 }
 
 // counter is an aggregate that events feed.
@@ -66,7 +67,7 @@ var defaultTypes = []string{"user_id", "email", "android.idfa", "ios.idfa"}
 
 func compile(reg *registry) (*graph, error) {
 	g := &graph{
-		registry: reg, watches: map[string]*watch{}, byTrait: map[string][]int{}, byBuild: map[uint32]*definition{},
+		registry: reg, watches: map[string]*watch{}, byTrait: map[string][]int{}, byBuild: map[uint32]*definition{}, readers: map[uint32][]int{},
 		aggregates: map[uint32]*counter{}, known: map[uint32]bool{},
 	}
 	programs := map[uint32]*query.Program{}
@@ -99,7 +100,7 @@ func compile(reg *registry) (*graph, error) {
 		g.add(b, programs, visited)
 	}
 	for _, d := range g.definitions {
-		if held, next := d.program.Eval(0, nobody{}); held || next != query.Never {
+		if held, next := d.program.Eval(0, nobody{d}); held || next != query.Never {
 			g.fresh = append(g.fresh, d.index)
 		}
 	}
@@ -151,7 +152,7 @@ func (g *graph) add(b *build, programs map[uint32]*query.Program, visited map[ui
 		return
 	}
 	visited[b.Number] = true
-	d := &definition{build: b, program: p, chain: b.chain(), types: b.Audience.Options.FilterByExternalIDs}
+	d := &definition{build: b, program: p, types: b.Audience.Options.FilterByExternalIDs}
 	if len(d.types) == 0 {
 		d.types = defaultTypes
 	}
@@ -174,12 +175,10 @@ func (g *graph) add(b *build, programs map[uint32]*query.Program, visited map[ui
 				list = append(list, origin{path: t.Path})
 				g.byTrait[t.Path[0]] = addIndex(g.byTrait[t.Path[0]], d.index)
 			case target == nil:
-				list = append(list, origin{builds: []uint32{}})
+				list = append(list, origin{audience: true})
 			default:
-				list = append(list, origin{builds: target.chain()})
-				if awake := g.byBuild[target.Number]; awake != nil {
-					awake.readers = addIndex(awake.readers, d.index)
-				}
+				list = append(list, origin{audience: true, build: target.Number})
+				g.readers[target.Number] = addIndex(g.readers[target.Number], d.index)
 			}
 		}
 		return list
@@ -225,11 +224,19 @@ func addIndex(list []int, i int) []int {
 	return slices.Insert(list, at, i)
 }
 
-// nobody is the Env of a profile without anything.
-type nobody struct{}
+// nobody is the Env of a profile without anything, as a definition asks for it.
+type nobody struct{ *definition }
 
-func (nobody) Trait(int) []query.Value { return nil }
-func (nobody) Count(int) query.Count   { return query.Count{Next: query.Never} }
+// Trait implements query.Env.
+func (n nobody) Trait(i int) []query.Value {
+	if n.traits[i].audience {
+		return []query.Value{query.Bool(false)}
+	}
+	return nil
+}
+
+// Count implements query.Env.
+func (nobody) Count(int) query.Count { return query.Count{Next: query.Never} }
 
 // hit is an event that an aggregate counts, or may count.
 type hit struct {

@@ -236,7 +236,8 @@ func (h *history) query(depth int, keys []string) string {
 	case kind == 6:
 		return fmt.Sprintf("trait('d').%s(%d hours)", rapid.SampledFrom([]string{"within_next", "within_last", "before_last", "after_next"}).Draw(t, "relative"), rapid.IntRange(1, 30).Draw(t, "span"))
 	case kind == 7 && len(keys) > 0:
-		return fmt.Sprintf("trait('%s') = 'true'", rapid.SampledFrom(keys).Draw(t, "reads"))
+		is := rapid.SampledFrom([]string{" = 'true'", " = true", " = false", " != true", ".exists()"}).Draw(t, "is")
+		return fmt.Sprintf("trait('%s')%s", rapid.SampledFrom(keys).Draw(t, "reads"), is)
 	case depth > 0:
 		op := rapid.SampledFrom([]string{" AND ", " OR "}).Draw(t, "op")
 		return rapid.SampledFrom([]string{"(", "NOT ("}).Draw(t, "not") + h.query(depth-1, keys) + op + h.query(depth-1, keys) + ")"

@@ -75,21 +75,11 @@ func (e *entry) nothing() bool {
 	return !e.held && !e.member && !e.told && !e.past && e.due == timer.Never
 }
 
-// standing returns what the builds of an audience, the one that answers first
-// and then those before it, say of the profile: whether it is a member, and
-// whether it is known at all, which it is once it was one.
-func (p *page) standing(builds []uint32) (member, known bool) {
-	for i, b := range builds {
-		e := p.find(b)
-		switch {
-		case e == nil:
-		case i == 0 && e.member:
-			return true, true
-		case e.member || e.told || e.past:
-			return false, true
-		}
-	}
-	return false, false
+// in reports whether the profile is a member of a build; there is none of
+// number 0.
+func (p *page) in(build uint32) bool {
+	e := p.find(build)
+	return e != nil && e.member
 }
 
 // encode writes the page without the entries that say nothing and those of

@@ -22,6 +22,9 @@ type registry struct {
 	// Early are builds to come, whose events are counted already: see Adopt. They
 	// have no number, and no state.
 	Early []*build `json:"early,omitempty"`
+	// Former are builds that are gone, the newest: an epoch that is led through
+	// their records is to count for them what was counted here.
+	Former []*build `json:"former,omitempty"`
 	// Litter says that cells of aggregates that are gone may lie about.
 	Litter bool `json:"litter,omitempty"`
 }
@@ -115,6 +118,9 @@ type depth struct {
 	Offset commitlog.Offset `json:"offset,omitempty"`
 	At     int64            `json:"at,omitempty"` // since when its events are counted, in milliseconds
 }
+
+// maxFormer bounds the former builds.
+const maxFormer = 64
 
 // maxShelf is how many aggregates share a shelf.
 const maxShelf = 64

@@ -122,35 +122,35 @@ func (d Reader) CarryCells(from kv.Reader, to kv.Tx, space, base, epoch uint32, 
 	if err != nil {
 		return err
 	}
-	pairs := map[*aggregate]*aggregate{} // by ours
+	pairs := map[*aggregate][]*aggregate{} // theirs, by ours
 	for _, a := range into.registry.Aggregates {
 		for _, b := range counted.Aggregates {
-			// One that keeps less keeps what is asked for.
-			if b.Whole && b.same(a) && b.Depth.Offset == a.Depth.Offset && (pairs[a] == nil || b.covers(pairs[a])) {
-				pairs[a] = b
+			// One may keep less, and several what one asks for and another.
+			if b.Whole && b.same(a) && b.Depth.Offset == a.Depth.Offset {
+				pairs[a] = append(pairs[a], b)
 			}
 		}
 	}
 	for _, p := range profiles {
 		shelves := map[uint32]*shelf{}
 		for _, a := range into.registry.Aggregates {
-			b := pairs[a]
-			if b == nil {
-				continue
+			all := &cell{}
+			for _, b := range pairs[a] {
+				value, err := from.Get(keys{space, base}.shelf(p, b.Shelf))
+				if err != nil {
+					return err
+				}
+				s, err := decodeShelf(b.Shelf, value)
+				if err != nil {
+					return err
+				}
+				held, err := s.cell(b)
+				if err != nil {
+					return err
+				}
+				all.unite(held)
 			}
-			value, err := from.Get(keys{space, base}.shelf(p, b.Shelf))
-			if err != nil {
-				return err
-			}
-			s, err := decodeShelf(b.Shelf, value)
-			if err != nil {
-				return err
-			}
-			held, err := s.cell(b)
-			if err != nil {
-				return err
-			}
-			if held.empty() {
+			if all.empty() {
 				continue
 			}
 			if shelves[a.Shelf] == nil {
@@ -160,7 +160,7 @@ func (d Reader) CarryCells(from kv.Reader, to kv.Tx, space, base, epoch uint32, 
 			if err != nil {
 				return err
 			}
-			*c = *held
+			*c = *all
 			c.dirty = true
 		}
 		for _, n := range slices.Sorted(maps.Keys(shelves)) {

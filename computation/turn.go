@@ -184,14 +184,13 @@ func (t *turn) evaluate(d *definition, page *page) error {
 	if t.engine.frozen && t.record.Offset < d.build.Offset {
 		return nil
 	}
-	was, known := page.standing(d.chain)
 	if d.build.State == live {
 		adopted, err := t.adopt(d, page)
 		if err != nil {
 			return err
 		}
 		if adopted { // the readers were last evaluated by what the build before said
-			t.visit(d.readers)
+			t.visit(t.graph.readers[d.build.Number])
 		}
 	}
 	env := env{turn: t, definition: d, page: page}
@@ -221,6 +220,8 @@ func (t *turn) evaluate(d *definition, page *page) error {
 		e.due, t.who.turned = next, true
 	}
 	if e.member != member {
+		t.visit(t.graph.readers[e.build])
+		e.past = e.past || e.member && d.build.State == live
 		e.member, e.since, t.who.turned = member, t.now, true
 		var err error
 		if member {
@@ -234,9 +235,6 @@ func (t *turn) evaluate(d *definition, page *page) error {
 	}
 	if d.build.State == live && e.told != e.member {
 		t.announce(d.build, e)
-	}
-	if is, now := page.standing(d.chain); is != was || now != known {
-		t.visit(d.readers)
 	}
 	return nil
 }
@@ -338,8 +336,8 @@ func (t *turn) merge(from event.ProfileID) error {
 		d := t.graph.byBuild[old.build]
 		if d != nil {
 			t.visit([]int{d.index})
-			t.visit(d.readers) // what they read may have come with the child
 		}
+		t.visit(t.graph.readers[old.build]) // what they read may have come with the child
 		if !old.member {
 			continue
 		}

@@ -198,8 +198,13 @@ func (b *Builder) clear(ctx context.Context, reg *registry, at *cursor) error {
 		}
 		remove := rewrite(func(reg *registry) {
 			reg.Builds = slices.DeleteFunc(reg.Builds, func(x *build) bool {
-				return x.State == retired && slices.Contains(at.Builds, x.Number)
+				gone := x.State == retired && slices.Contains(at.Builds, x.Number)
+				if gone && len(x.Depths) > 0 {
+					reg.Former = append(reg.Former, &build{Audience: early(x.Audience), Offset: x.Offset, At: x.At, Depths: x.Depths, State: retired})
+				}
+				return gone
 			})
+			reg.Former = slices.Delete(reg.Former, 0, max(0, len(reg.Former)-maxFormer))
 		})
 		if err := step(&pipeline.Record{Work: remove}); err != nil {
 			return err

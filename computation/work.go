@@ -43,7 +43,7 @@ func (t *turn) announced(w Announce) {
 	for _, b := range w.builds {
 		if d := t.graph.byBuild[b]; d != nil {
 			t.visit([]int{d.index})
-			t.visit(d.readers)
+			t.visit(t.graph.readers[b])
 		}
 	}
 }

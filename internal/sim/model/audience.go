@@ -49,16 +49,13 @@ type answers struct {
 	traits   []byte // of the profile, once they were asked for
 }
 
-// Trait implements query.Env. An audience reads as a member or as nothing:
-// which instants there were at which somebody was one, the model does not know.
+// Trait implements query.Env. An audience is true of its members and false of
+// everybody else.
 func (q *answers) Trait(i int) []query.Value { return q.trait(q.audience.Query.Traits[i]) }
 
 func (q *answers) trait(t query.Trait) []query.Value {
 	if of := q.audience.Reads[t.Name]; of != nil {
-		if of.Member(q.profile, q.now) {
-			return []query.Value{query.Bool(true)}
-		}
-		return nil
+		return []query.Value{query.Bool(of.Member(q.profile, q.now))}
 	}
 	if q.traits == nil {
 		doc, err := json.Marshal(rawTraits(q.profile))
