@@ -64,6 +64,10 @@ audiences:
     name: VIPs
     definition:
       query: trait('tier') = 'gold' and trait('booked_recently') = true
+  - key: lapsed
+    name: Lapsed
+    definition:
+      query: trait('booked_recently') = false and event('Visit').count() >= 1
 `
 
 // inn is a server with that workspace, and chance.
