@@ -2,8 +2,10 @@ package identity
 
 import (
 	"bytes"
+	"slices"
 
 	"kith/event"
+	"kith/fault"
 	"kith/kv"
 )
 
@@ -104,15 +106,70 @@ func HeldOf(r kv.Reader, space, epoch uint32, id event.Identifier) (held [][]byt
 }
 
 // ForgetRefused removes what is kept of identifiers that events carried and did
-// not use. Those that somebody owns go with their owner; these are nobody's.
+// not use, and of those that a command took away, with their traces in those who
+// had them. Those that somebody owns go with their owner; these are nobody's.
 func ForgetRefused(tx kv.Tx, space, epoch uint32, ids ...event.Identifier) error {
 	for _, id := range ids {
+		if err := forgetTraces(tx, space, epoch, id); err != nil {
+			return err
+		}
 		held, err := HeldOf(tx, space, epoch, id)
 		if err != nil {
 			return err
 		}
 		if err := deleteAll(tx, held); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// forgetTraces takes an identifier out of those whom a command took it away from:
+// out of what was frozen when a profile was merged away, and of why it was.
+func forgetTraces(tx kv.Tx, space, epoch uint32, id event.Identifier) error {
+	k, read := keys{space, epoch}, NewReader(tx, space, epoch)
+	had, err := read.Had(id)
+	if err != nil {
+		return err
+	}
+	for _, p := range had {
+		family, err := read.Family(p)
+		if fault.Is(err, fault.NotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, member := range family[1:] {
+			n, err := read.node(member)
+			if err != nil {
+				return err
+			}
+			if n != nil {
+				_, found, err := n.find(id)
+				if err != nil {
+					return err
+				}
+				if found {
+					if n, err = n.without(id); err == nil {
+						err = n.write(tx, k)
+					}
+					if err != nil {
+						return err
+					}
+				}
+			}
+			l, err := read.Link(member)
+			if err != nil {
+				return err
+			}
+			if l == nil || !slices.Contains(l.Via, id) {
+				continue
+			}
+			l.Via = slices.DeleteFunc(l.Via, func(x event.Identifier) bool { return x == id })
+			if err := tx.Set(k.link(member), encodeLink(l)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"kith/api"
 	"kith/archive"
 	"kith/client"
 	"kith/commitlog"
@@ -315,4 +317,75 @@ func TestBaseCrashes(t *testing.T) {
 		t.Errorf("the process died in %d cases only: the test proves too little", died)
 	}
 	t.Logf("the process died in %d cases", died)
+}
+
+// Everything together: calls, the clock, edits of definitions and rules,
+// commands, a rebuild by today's rules, a simulation; and the horizon moves three
+// times. Who is erased at the end is in no state, nor in one that begins with the
+// base.
+func TestHorizonAmongAll(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			n := openInn(t, 100+seed, nil)
+			n.open = true
+			n.apply(1, 2, 30, true)
+			n.live(120)
+			for round := range 3 {
+				n.unsettle()
+				h := n.advanced(n.instant(0.7))
+				n.live(30)
+				n.split()
+				n.live(10)
+				n.same(fmt.Sprint("round ", round))
+				if round == 1 {
+					n.rebuilt(rebuild.Request{Rules: rebuild.Current})
+					n.same("by today's rules from the horizon on")
+				}
+				n.unsettle()
+				if round == 2 {
+					report := n.triedRules()
+					if report.Horizon == "" || report.Records != uint64(n.s.space(1).loop().Position().Next-h.Offset) {
+						t.Errorf("%+v of horizon %+v", report, h)
+					}
+				}
+			}
+			address := "m5@example.com"
+			if len(n.holds(address)) == 0 {
+				t.Fatal("nobody has it")
+			}
+			n.forget(address)
+			for _, when := range []string{"erased", "rebuilt"} {
+				for _, key := range n.holds(address) {
+					if !strings.Contains(key, `fp\x01`) { // not a trait of somebody else's, of which no event is left
+						t.Errorf("%s: found in %s", when, key)
+					}
+				}
+				n.rebuilt(rebuild.Request{})
+			}
+		})
+	}
+}
+
+// triedRules tries the rules that are in force on the past.
+func (n *inn) triedRules() *api.SimulationReport {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	defer cancel()
+	rules, err := json.Marshal(n.s.workspace.Current().SpaceByNumber(1))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	s, err := n.s.rebuilds.Try(ctx, 1, rebuild.Trial{Space: rules})
+	for err == nil && s.State == rebuild.Running && ctx.Err() == nil {
+		rest(ctx, time.Millisecond)
+		s, err = n.s.rebuilds.Trial(ctx, 1, s.Number)
+	}
+	report := &api.SimulationReport{}
+	if err == nil {
+		err = json.Unmarshal(s.Report, report)
+	}
+	if err != nil {
+		n.t.Fatalf("%v: %+v", err, s)
+	}
+	return report
 }
