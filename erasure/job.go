@@ -50,8 +50,9 @@ type cursor struct {
 	Redacted uint64             `json:"redacted"`
 	Outputs  uint64             `json:"outputs"`
 	Blocks   uint64             `json:"blocks"`
-	Others   []string           `json:"others,omitempty"` // profiles whose events were redacted
-	Left     string             `json:"left,omitempty"`   // what a rebuild has to do for them
+	Others   []string           `json:"others,omitempty"`  // profiles whose events were redacted
+	Carried  bool               `json:"carried,omitempty"` // others hold values that trimmed events have set
+	Left     string             `json:"left,omitempty"`    // what a rebuild has to do for them
 	Blocked  []archive.Blocked  `json:"blocked,omitempty"`
 }
 
@@ -261,10 +262,22 @@ func (w *run) rooms(ctx context.Context) error {
 			return err
 		}
 	}
-	if mask := r.Veil.At(0); mask != nil {
-		return w.cfg.Rooms.Sweep(ctx, w.space, mask, w.at.Blocked)
+	mask := r.Veil.At(0)
+	if mask == nil {
+		return nil
 	}
-	return nil
+	if err := w.cfg.Rooms.Sweep(ctx, w.space, mask, w.at.Blocked); err != nil {
+		return err
+	}
+	if !w.at.Carried {
+		if w.at.Carried, err = w.cfg.Rooms.Carried(ctx, w.space, mask); err != nil || !w.at.Carried {
+			return err
+		}
+		if err := w.save(ctx); err != nil {
+			return err
+		}
+	}
+	return w.cfg.Rooms.Redact(ctx, w.space, mask)
 }
 
 // revise has those worked out again whose events were redacted.

@@ -41,6 +41,13 @@ type Rooms interface {
 	// logs, its archive and its epochs: objects, quarantine, dead letters,
 	// samples. mask tells who and what they are. It may be done again.
 	Sweep(ctx context.Context, space uint32, mask *archive.Mask, blocked []archive.Blocked) error
+	// Carried reports whether an epoch that is the base, or live, may hold values
+	// of theirs that events have set which were trimmed since: in the traits of
+	// others.
+	Carried(ctx context.Context, space uint32, mask *archive.Mask) (bool, error)
+	// Redact takes these values out of both, and has nothing left of the other
+	// epochs. It may be done again.
+	Redact(ctx context.Context, space uint32, mask *archive.Mask) error
 	// Revise has profiles of a space worked out again, of whom events were
 	// redacted, and returns when they are; left says what is left to a rebuild.
 	// The ids are those that they had when the events passed; the command is

@@ -7,6 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"kith/event"
+	"kith/identity"
+	"kith/kv"
+	"kith/profile"
+	"kith/rebuild"
 	"kith/retention"
 )
 
@@ -102,5 +107,70 @@ func TestTrimmingLeavesNoByte(t *testing.T) {
 	}
 	if n := w.noted("new"); n != 60 {
 		t.Errorf("%d of 60 younger texts are found", n)
+	}
+}
+
+// TestErasureBehindTheHorizon forgets one in a thousand people whose events were
+// trimmed, some of whose addresses stand in the traits of others, and looks
+// through all files; then it rebuilds, which begins with what is kept of the time
+// before the horizon.
+func TestErasureBehindTheHorizon(t *testing.T) {
+	w := newTown(t, 2100, func(cfg *Config) { cfg.TestClock, cfg.Retention, cfg.NoSampleValues = townDay, 24*time.Hour, true })
+	partner := func(epoch uint32) string {
+		t.Helper()
+		var text string
+		w.view(func(r kv.Reader) error {
+			p, err := identity.NewReader(r, 1, epoch).Lookup(event.Users, "user_id", user(8))
+			if err != nil {
+				return err
+			}
+			held, err := profile.Held(r, 1, epoch, p)
+			for _, key := range held {
+				value, err := r.Get(key)
+				if err != nil {
+					return err
+				}
+				text += string(key) + string(value)
+			}
+			return err
+		})
+		return text
+	}
+	if !strings.Contains(partner(w.s.space(1).epoch()), user(7)) {
+		t.Fatal("nobody carries an identifier of the erased: the test proves nothing")
+	}
+	w.later(48 * time.Hour)
+	for w.trimmed().Horizon.IsZero() {
+		rest(t.Context(), 5*time.Millisecond)
+	}
+	send(t, w.base, "line-write-key", "identify", fmt.Sprintf(`{"userId":%q,"traits":{"note":"came back %s"}}`, user(9), email(7)))
+	w.settle()
+	at := w.erase()
+	x := w.complete(at)
+	if r := x.Receipt; r == nil || r.Erased != 18 || r.Left != "" || x.Persons != 3 {
+		t.Errorf("the receipt says %+v of %+v", x.Receipt, x)
+	}
+	live := w.s.space(1).epoch()
+	if text := partner(live); strings.Contains(text, user(7)) || !strings.Contains(text, "gold") {
+		t.Errorf("the partner's traits are %q", text)
+	}
+	was := partner(live)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := w.s.rebuilds.Start(ctx, 1, rebuild.Request{Note: "behind the horizon"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for w.s.space(1).epoch() != s.Number {
+		if rest(ctx, 5*time.Millisecond); ctx.Err() != nil {
+			t.Fatal("the rebuild does not come to an end")
+		}
+	}
+	if is := strings.ReplaceAll(partner(s.Number), string(kv.EpochKey(1, s.Number, 'f')), string(kv.EpochKey(1, live, 'f'))); is != was {
+		t.Errorf("a rebuild makes %q of the partner, live was %q", is, was)
+	}
+	w.stop()
+	if found := w.inFiles(); len(found) > 0 {
+		t.Errorf("found after the erasure: %.2000v", found)
 	}
 }
