@@ -125,7 +125,7 @@ func (f forgetful) Forget(b *pipeline.Batch, whom erasure.Whom) error {
 		return err
 	}
 	if !b.Live {
-		base, _, err := rebuildHouse{f.s}.Base(b.Tx, b.Space)
+		base, _, err := rebuildHouse(f).Base(b.Tx, b.Space)
 		if err != nil || base == 0 {
 			return err
 		}
