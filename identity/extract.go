@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -121,7 +122,8 @@ func (f *found) add(id event.Identifier) {
 	switch {
 	case len(id.Value) > event.MaxIdentifierBytes:
 		violation = ValueTooLong
-		id.Value = strings.ToValidUTF8(id.Value[:40], "") + "…"
+		// Nothing of it is kept: an erasure finds whole values and no beginnings.
+		id.Value = fmt.Sprintf("(%d bytes)", len(id.Value))
 	case r != nil && r.blocked(id.Value):
 		violation = ValueBlocked
 	case r != nil && r.form != "":
