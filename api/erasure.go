@@ -56,6 +56,7 @@ type ErasureReceipt struct {
 	Redacted    uint64 `json:"redacted" doc:"Events of others out of which identifiers were taken"`
 	Outputs     uint64 `json:"outputs" doc:"Outputs to destinations and watchers that were emptied or redacted"`
 	Blocks      uint64 `json:"blocks" doc:"Blocks that were written anew"`
+	Uploads     int    `json:"uploads,omitempty" doc:"Imports that were unfinished: their files may name the erased, and go when the import ends, 7 days after it was paused at the latest"`
 	Left        string `json:"left,omitempty" doc:"What waits for a rebuild"`
 	CompletedAt string `json:"completedAt,omitempty"`
 }
@@ -156,7 +157,7 @@ func (a *API) erased(x *archive.Erasure, work *job.Status) *Erased {
 		Persons: x.Persons, Identifiers: len(x.Identifiers),
 	}
 	if r := x.Receipt; r != nil {
-		e.Receipt = &ErasureReceipt{Hash: r.Hash, Together: r.Together, Erased: r.Erased, Redacted: r.Redacted, Outputs: r.Outputs, Blocks: r.Blocks, Left: r.Left}
+		e.Receipt = &ErasureReceipt{Hash: r.Hash, Together: r.Together, Erased: r.Erased, Redacted: r.Redacted, Outputs: r.Outputs, Blocks: r.Blocks, Left: r.Left, Uploads: r.Uploads}
 		if x.Done() {
 			e.State, e.Receipt.CompletedAt = "complete", stamp(r.Completed)
 			return e

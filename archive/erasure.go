@@ -45,6 +45,9 @@ type Receipt struct {
 	Redacted uint64 `json:"redacted"` // events of others out of which identifiers were taken
 	Outputs  uint64 `json:"outputs"`  // of the resolved log, erased or redacted
 	Blocks   uint64 `json:"blocks"`   // that were written anew
+	// Uploads is how many imports were unfinished: their files may name the
+	// erased, and go when the import ends, 7 days after it was paused at the latest.
+	Uploads int `json:"uploads,omitempty"`
 	// Left says why others, whose events were redacted, still have what the
 	// identifiers gave them: they wait for a rebuild.
 	Left      string `json:"left,omitempty"`

@@ -61,6 +61,9 @@ func (c *eraseCommand) Run(r *run) error {
 	}
 	fmt.Fprintf(r.Stdout, "events erased: %d, events of others redacted: %d, blocks written anew: %d; complete at %s\nreceipt %s\n",
 		one.Receipt.Erased, one.Receipt.Redacted, one.Receipt.Blocks, one.Receipt.CompletedAt, one.Receipt.Hash)
+	if one.Receipt.Uploads > 0 {
+		fmt.Fprintf(r.Stdout, "unfinished imports whose files may name them: %d; the files go when the imports end, 7 days after a pause at the latest\n", one.Receipt.Uploads)
+	}
 	if one.Receipt.Left != "" {
 		fmt.Fprintln(r.Stdout, one.Receipt.Left)
 	}

@@ -305,6 +305,10 @@ func (w *run) reduce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	uploads, err := w.cfg.Rooms.Uploads(ctx, w.space)
+	if err != nil {
+		return err
+	}
 	for _, x := range w.list {
 		if x.Receipt != nil {
 			continue
@@ -319,7 +323,7 @@ func (w *run) reduce(ctx context.Context) error {
 		}
 		receipt := &archive.Receipt{
 			Hash: c.Erase.Receipt, Together: len(w.at.Erasures),
-			Left: w.at.Left, Erased: w.at.Erased, Redacted: w.at.Redacted, Outputs: w.at.Outputs, Blocks: w.at.Blocks,
+			Left: w.at.Left, Uploads: uploads, Erased: w.at.Erased, Redacted: w.at.Redacted, Outputs: w.at.Outputs, Blocks: w.at.Blocks,
 		}
 		if receipt.Hash == "" {
 			text, err := json.Marshal(c.Erase)

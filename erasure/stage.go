@@ -41,6 +41,9 @@ type Rooms interface {
 	// logs, its archive and its epochs: objects, quarantine, dead letters,
 	// samples. mask tells who and what they are. It may be done again.
 	Sweep(ctx context.Context, space uint32, mask *archive.Mask, blocked []archive.Blocked) error
+	// Uploads returns how many imports of a space are unfinished, whose files may
+	// name anybody.
+	Uploads(ctx context.Context, space uint32) (int, error)
 	// Carried reports whether an epoch that is the base, or live, may hold values
 	// of theirs that events have set which were trimmed since: in the traits of
 	// others.

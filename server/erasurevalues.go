@@ -60,6 +60,17 @@ func (f forgetful) carriers(ctx context.Context, space, epoch uint32, set *redac
 	}
 }
 
+// Uploads returns how many imports of a space are unfinished; see erasure.Rooms.
+func (f forgetful) Uploads(ctx context.Context, space uint32) (n int, err error) {
+	all, err := f.s.imports.List(ctx, space)
+	for i := range all {
+		if !all[i].State.Ended() {
+			n++
+		}
+	}
+	return n, err
+}
+
 // Carried reports whether others may hold values of the erased that trimmed
 // events have set; see erasure.Rooms.
 func (f forgetful) Carried(ctx context.Context, space uint32, mask *archive.Mask) (carried bool, err error) {
