@@ -76,23 +76,41 @@ func (s *Server) holds(ctx context.Context, number uint32, before time.Time) (ho
 			holds = append(holds, retention.Hold{Destination: n.Destination, Why: whyNeeded(n.Why), Since: at})
 		}
 	}
-	if s.observer != nil {
-		lag, err := s.observer.Lag(ctx, number)
+	uncounted, err := s.uncounted(ctx, sp, before)
+	if err == nil && uncounted != nil {
+		holds = append(holds, *uncounted)
+	}
+	return holds, err
+}
+
+// countWithin is how long a look waits for what follows the loops, which is
+// behind by a second or so, before it is held back by it.
+const countWithin = 10 * time.Second
+
+// uncounted is a hold where schema and usage still have to count records from
+// before an instant.
+func (s *Server) uncounted(ctx context.Context, sp *space, before time.Time) (*retention.Hold, error) {
+	if s.observer == nil || sp.loop() == nil {
+		return nil, nil
+	}
+	for begun := time.Now(); ; rest(ctx, lookReplay) {
+		next := sp.loop().Position().Next
+		lag, err := s.observer.Lag(ctx, sp.number)
+		if err != nil || lag == 0 {
+			return nil, err
+		}
+		record, err := s.archive.Raw(ctx, sp.number, next-min(commitlog.Offset(lag), next))
 		if err != nil {
 			return nil, err
 		}
-		if lag > 0 {
-			next := sp.loop().Position().Next - min(commitlog.Offset(lag), sp.loop().Position().Next)
-			record, err := s.archive.Raw(ctx, number, next)
-			if err != nil {
-				return nil, err
-			}
-			if at := time.UnixMilli(record.At).UTC(); at.Before(before) {
-				holds = append(holds, retention.Hold{Why: "schema and usage have not counted them yet", Since: at})
-			}
+		at := time.UnixMilli(record.At).UTC()
+		if !at.Before(before) {
+			return nil, nil
+		}
+		if ctx.Err() != nil || time.Since(begun) > countWithin {
+			return &retention.Hold{Why: "schema and usage have not counted them yet", Since: at}, nil
 		}
 	}
-	return holds, nil
 }
 
 func whyNeeded(why delivery.NeedReason) string {
@@ -113,6 +131,9 @@ const holdBlocks = 64
 func (s *Server) neededSince(ctx context.Context, sp *space, from commitlog.Offset) (at time.Time, needed bool, err error) {
 	for range holdBlocks {
 		blocks, err := sp.resolved.Read(ctx, from, 1)
+		if fault.Is(err, fault.NotFound) {
+			return at, needed, nil // it was let go since the need was read
+		}
 		if err != nil || len(blocks) == 0 {
 			return at, needed, err
 		}
