@@ -34,6 +34,7 @@ func (h *history) check(when string) {
 	l := h.look()
 	h.seen.Checked++
 	h.checkFront(l)
+	h.checkForgotten(l)
 	world := model.Replay(l.history)
 	h.checkPeople(l, world)
 	h.checkAudiences(l, world, when)
@@ -269,7 +270,10 @@ func (h *history) checkAudiences(l *look, world *model.World, when string) {
 			if status.State != computation.Live || status.Version != a.Version || status.Announcing || int(status.Size) != len(members) {
 				h.t.Errorf("audience %s, version %d, with %d members, stands at %+v", a.Key, a.Version, len(members), status)
 			}
-			m := l.audience(a)
+			if l.unsure(h, a) {
+				continue
+			}
+			m := l.audience(h, a)
 			want := []string{}
 			for _, p := range world.Users {
 				if m.Member(p, now) {
@@ -382,7 +386,10 @@ func (h *history) checkTold(l *look, world *model.World, when string) {
 		if len(types) == 0 {
 			types = []string{"user_id", "email", "android.idfa", "ios.idfa"}
 		}
-		m := l.audience(a)
+		if l.unsure(h, a) {
+			continue
+		}
+		m := l.audience(h, a)
 		for _, c := range a.Connections {
 			if !l.now.Destination(c.DestinationID).Enabled {
 				continue
@@ -449,7 +456,7 @@ func (h *history) checkSequences(l *look, got map[string][]announcement) {
 		if len(types) == 0 {
 			types = []string{"user_id", "email"}
 		}
-		want := h.expect(l, l.audience(x), types)
+		want := h.expect(l, l.audience(h, x), types)
 		all := []announcement{}
 		for _, list := range want {
 			all = append(all, list...)

@@ -3,8 +3,9 @@
 // sim/model.
 //
 // One seed is one history: a workspace, people who send events through the
-// Tracking API, changes of the configuration, a clock that moves, destinations
-// that fail and hang, a store whose calls fail or whose answers get lost,
+// Tracking API, changes of the configuration, a clock that moves, commands,
+// rebuilds, a retention after which events are forgotten, destinations that fail
+// and hang, a store whose calls fail or whose answers get lost,
 // crashes that lose the newest lazy commits, and restarts. TestSim runs many
 // seeds and names the one that fails:
 //

@@ -23,7 +23,8 @@ type history struct {
 	messages int
 	named    int      // event filters so far
 	standing []uint64 // commands that may be lifted
-	ruled    bool     // a rebuild has put later rules in force from the start
+	kept     kept
+	ruled    bool // a rebuild has put later rules in force from the start
 
 	mu   sync.Mutex // guards sent, and all of it below
 	sent map[string]*sentEvent
@@ -138,6 +139,7 @@ func (h *history) step() {
 		if h.dice.of(4) {
 			by = time.Duration(h.dice.n(120)) * time.Minute
 		}
+		h.remember()
 		h.tell("the clock moves by %s", by)
 		h.advance(by)
 	case n < 30:
@@ -164,9 +166,14 @@ func (h *history) step() {
 	case n < 47:
 		if h.seed%2 == 0 { // half of the histories have no commands, so that all that is announced can be compared
 			h.order()
+		} else {
+			h.retain()
 		}
 	case n < 49:
 		h.rebuild()
+		if h.dice.of(2) {
+			h.retain()
+		}
 	default:
 		h.check("half way")
 	}
@@ -193,6 +200,9 @@ func (h *history) rest() {
 	h.advance(30 * time.Minute)
 	h.check("when all is well")
 	h.advance(6 * time.Hour)
+	if h.trims() { // what comes of so long a time can be looked at
+		h.api("PUT", "/spaces/"+h.spaceID+"/retention", map[string]any{"setting": "forever"}, nil)
+	}
 	h.advance(40 * 24 * time.Hour)
 	h.check(atTheEnd)
 }
@@ -204,7 +214,7 @@ func (h *history) quiet() {
 	for {
 		h.mend()
 		h.faults.Store(0)
-		if h.advance(0) && !h.failed() {
+		if h.advance(0) && !h.failed() && h.forgot() {
 			return
 		}
 	}

@@ -70,9 +70,10 @@ func (h *history) look() *look {
 		h.t.Fatal(err)
 	}
 	l.now = snapshots.Current()
-	for _, b := range l.blocks(h, l.log(h, 'r', "log/raw/1")) {
+	for _, b := range l.blocks(h, l.log(h, 'r', "log/raw/1"), 0) {
 		l.raw = append(l.raw, must(event.DecodeBlock(b.Data))...)
 	}
+	h.whole(l)
 	at := int64(0)
 	for i, r := range l.raw {
 		at = max(at, r.At)
@@ -105,9 +106,11 @@ func (h *history) look() *look {
 		}
 		l.at = append(l.at, at)
 	}
-	for _, b := range l.blocks(h, l.log(h, 'o', "resolved")) {
+	l.outputs = slices.Clone(h.kept.outputs[:h.kept.trimmed])
+	for _, b := range l.blocks(h, l.log(h, 'o', "resolved"), commitlog.Offset(h.kept.trimmed)) {
 		l.outputs = append(l.outputs, must(pipeline.DecodeOutputs(b.Data))...)
 	}
+	h.kept.outputs = l.outputs
 	return l
 }
 
@@ -134,11 +137,11 @@ func (l *look) log(h *history, room byte, fence kv.Fence) *kvlog.Log {
 	return log
 }
 
-func (l *look) blocks(h *history, log *kvlog.Log) []commitlog.Block {
-	if log.End() == 0 {
+func (l *look) blocks(h *history, log *kvlog.Log, from commitlog.Offset) []commitlog.Block {
+	if log.End() == from {
 		return nil
 	}
-	blocks, err := log.Read(context.Background(), 0, 1<<30)
+	blocks, err := log.Read(context.Background(), from, 1<<30)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -159,7 +162,7 @@ func (h *history) resolvedEnd() uint64 {
 }
 
 // audience returns an audience as the model reads it.
-func (l *look) audience(a *workspace.Audience) *model.Audience {
+func (l *look) audience(h *history, a *workspace.Audience) *model.Audience {
 	m := &model.Audience{
 		Query: must(query.ParseAudience(a.Query)), Types: a.Options.FilterByExternalIDs, After: -1, Since: -1 << 62,
 		Reads: map[string]*model.Audience{},
@@ -167,9 +170,12 @@ func (l *look) audience(a *workspace.Audience) *model.Audience {
 	if o := a.Options.IncludeHistoricalData; o != nil && !*o {
 		m.After = l.began[version(a)]
 	}
+	if since := l.since(h, a); since > 0 {
+		m.After = max(m.After, l.behind(since))
+	}
 	if key := readsOf(a); key != "" {
 		i := slices.IndexFunc(l.now.Audiences, func(x workspace.Audience) bool { return x.Key == key })
-		m.Reads[key] = l.audience(&l.now.Audiences[i])
+		m.Reads[key] = l.audience(h, &l.now.Audiences[i])
 	}
 	return m
 }

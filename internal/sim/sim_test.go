@@ -72,7 +72,7 @@ func TestSim(t *testing.T) {
 
 // tally counts what happened in histories.
 type tally struct {
-	Acknowledged, Duplicates, People, Merges, Members, Announced, Sequences, Received, Dead, Retried, Faults, Crashes, Restarts, Orders, Splits, Rebuilds, Checked int
+	Acknowledged, Duplicates, People, Merges, Members, Announced, Sequences, Received, Dead, Retried, Faults, Crashes, Restarts, Orders, Splits, Rebuilds, Trims, Short, Checked int
 }
 
 func (c *tally) add(o tally) {
@@ -92,6 +92,8 @@ func (c *tally) add(o tally) {
 	c.Orders += o.Orders
 	c.Splits += o.Splits
 	c.Rebuilds += o.Rebuilds
+	c.Trims += o.Trims
+	c.Short += o.Short
 	c.Checked += o.Checked
 }
 
@@ -105,7 +107,7 @@ func (c *tally) wild(t *testing.T) {
 		{c.Announced, "announcements"}, {c.Sequences, "sequences of announcements compared"}, {c.Dead, "dead letters"},
 		{c.Retried, "retries"}, {c.Faults, "failures of the store"}, {c.Crashes, "crashes"}, {c.Restarts, "restarts"},
 		{c.Orders, "commands"}, {c.Splits, "profiles split"},
-		{c.Rebuilds, "rebuilds"},
+		{c.Rebuilds, "rebuilds"}, {c.Trims, "times that events were forgotten"},
 	} {
 		if x.n < 20 {
 			t.Errorf("the histories were too tame: %d %s", x.n, x.what)
