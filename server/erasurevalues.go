@@ -27,7 +27,7 @@ func (f forgetful) behind(ctx context.Context, space uint32) (epochs []uint32, h
 	}
 	err = f.s.db.View(ctx, func(r kv.Reader) error {
 		epochs = nil
-		base, at, err := (rebuildHouse{f.s}).Base(r, space)
+		base, at, err := rebuildHouse(f).Base(r, space)
 		if horizon = at; err == nil && base != 0 {
 			epochs = []uint32{base, sp.epoch()}
 		}
