@@ -172,6 +172,9 @@ func (p *shownProfile) print(to io.Writer) error {
 // said returns what a call says: its properties, or of calls without any the
 // traits.
 func said(e client.ProfileEvent) json.RawMessage {
+	if e.Trimmed {
+		return json.RawMessage("(trimmed)")
+	}
 	if len(e.Traits) > 0 {
 		return e.Traits
 	}

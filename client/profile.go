@@ -70,6 +70,7 @@ type ProfileEvent struct {
 	Traits      json.RawMessage `json:"traits,omitempty"` // of identify and group calls
 	Context     json.RawMessage `json:"context,omitempty"`
 	ExternalIDs []ExternalID    `json:"external_ids"`
+	Trimmed     bool            `json:"trimmed,omitempty"` // older than the space's retention: only the head is kept
 }
 
 // Link is a profile of the other collection that a profile is linked to.
