@@ -35,8 +35,12 @@ func profile(n byte) event.ProfileID { return event.ProfileID{15: n} }
 
 func newPast(t *testing.T, blocks, perBlock, passed int) *past {
 	t.Helper()
+	return newPastIn(t, memkv.New(), blocks, perBlock, passed)
+}
+
+func newPastIn(t *testing.T, db kv.DB, blocks, perBlock, passed int) *past {
+	t.Helper()
 	ctx := context.Background()
-	db := memkv.New()
 	log, err := kvlog.Open(ctx, db, kv.SpaceKey(1, 'r'), "log/raw/1", kvlog.Options{})
 	if err != nil {
 		t.Fatal(err)

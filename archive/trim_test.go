@@ -3,6 +3,7 @@ package archive_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"kith/commitlog/kvlog"
 	"kith/event"
 	"kith/kv"
+	"kith/kv/memkv"
 	"kith/pipeline"
 )
 
@@ -184,5 +186,83 @@ func TestTrimOutputs(t *testing.T) {
 	w := archive.Rewriting{Space: 1, Fence: fence, Epochs: []uint32{0}, Veil: archive.NewVeil([]*archive.Erasure{{Offset: 20, Resolved: 20}})}
 	if next, _, _, err := p.archive.RewriteOutputs(ctx, w, log, 0, 1<<20); err != nil || next != 20 {
 		t.Errorf("rewriting outputs went on at %d (%v), want 20", next, err)
+	}
+}
+
+// TestTrimCrashes kills a trimming at each of its commits, before and after, and
+// goes on with what is left: readers are shown the same all the while, and in the
+// end nothing is left of the bodies.
+func TestTrimCrashes(t *testing.T) {
+	ctx := t.Context()
+	fence := pipeline.Fence(1, 0)
+	finished := false
+	for kill := 0; !finished; kill++ {
+		if kill > 100 {
+			t.Fatal("it does not come to an end")
+		}
+		armed, ops := false, 0
+		db := memkv.NewWith(memkv.Options{Fault: func(op string) error {
+			if !armed || op != memkv.OpCommit && op != memkv.OpCommitted {
+				return nil
+			}
+			if ops++; ops > kill {
+				return errors.New("killed")
+			}
+			return nil
+		}})
+		p := newPastIn(t, db, 6, 25, 150)
+		err := db.Update(ctx, fence, kv.Durable, func(tx kv.Tx) error {
+			return tx.Set(kv.EpochKey(1, 0, pipeline.PositionRoom), kv.Value{1}.Uvarint(150).Varint(0).Uvarint(0))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.moveHorizon(t, archive.Horizon{Offset: 110, At: 110}); err != nil {
+			t.Fatal(err)
+		}
+		want := all(t, p.again())
+		armed, finished = true, true
+		for more := true; more; {
+			if _, more, err = p.again().Trim(ctx, 1, fence, 2000); err != nil {
+				finished = false
+				break
+			}
+		}
+		left := db.Crash(0)
+		log, err := kvlog.Open(ctx, left, kv.SpaceKey(1, 'r'), "log/raw/1", kvlog.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p = &past{db: left, log: log}
+		if diff := cmp.Diff(want, all(t, p.again())); diff != "" {
+			t.Fatalf("killed at commit %d: -hidden +half trimmed:\n%s", kill, diff)
+		}
+		for more := true; more; {
+			armed = false
+			if _, more, err = p.again().Trim(ctx, 1, fence, 2000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want, all(t, p.again())); diff != "" {
+			t.Fatalf("killed at commit %d: -hidden +trimmed:\n%s", kill, diff)
+		}
+		bodies(t, left, func(offset commitlog.Offset, body []byte) {
+			if offset < 110 && len(body) > 0 {
+				t.Errorf("killed at commit %d: record %d still has %q", kill, offset, body)
+			}
+		})
+		var verdicts int
+		err = left.View(ctx, func(r kv.Reader) error {
+			for pair, err := range r.Scan(kv.Prefix(kv.SpaceKey(1, archive.VerdictRoom))) {
+				if err != nil {
+					return err
+				}
+				verdicts += bytes.Count(pair.Value, []byte(`"changed":true`))
+			}
+			return nil
+		})
+		if err != nil || verdicts != 4 { // of the records 115, 125, 135 and 145
+			t.Errorf("killed at commit %d: %d bodies are left in verdicts (%v), want 4", kill, verdicts, err)
+		}
 	}
 }
