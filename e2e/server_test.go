@@ -159,3 +159,33 @@ func TestServeStartsAndStops(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestSecondServerOnOneDirectory: a directory is one server's, and whoever
+// starts a second one is told so. The first goes on.
+func TestSecondServerOnOneDirectory(t *testing.T) {
+	dir := t.TempDir()
+	p, err := start(t.Context(), dir, "--data", "data", "--listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	other, err := start(t.Context(), dir, "--data", "data", "--listen", "127.0.0.1:0")
+	if err == nil {
+		other.kill()
+		t.Fatal("a second server runs on the directory")
+	}
+	if !strings.Contains(err.Error(), "another kith is running on this directory") {
+		t.Errorf("it says %v", err)
+	}
+	response, err := http.Get(p.base + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("the first answers %d then", response.StatusCode)
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+}
