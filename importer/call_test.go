@@ -17,7 +17,7 @@ func made(t *testing.T, o Options, headers, cells []string) (calls []string, pro
 	if _, _, err := o.check(); err != nil {
 		t.Fatal(err)
 	}
-	rules := []workspace.IdentifierRule{{Type: "user_id"}, {Type: "email"}, {Type: "anonymous_id"}, {Type: "group_id", Collection: event.Accounts},
+	rules := []workspace.IdentifierRule{{Type: "user_id"}, {Type: "email"}, {Type: "anonymous_id"}, {Type: "group_id"},
 		{Type: "loyalty_card", Keys: []string{"cardNumber"}}, {Type: "phone"}, {Type: "vat", Collection: event.Accounts}}
 	columns, _, err := plan(headers, &o, rules)
 	if err != nil {

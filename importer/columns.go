@@ -217,11 +217,16 @@ func (p *planner) known(name string) bool {
 	return slices.ContainsFunc(p.rules, func(r workspace.IdentifierRule) bool { return r.Type == name })
 }
 
+// collectionOf returns the collection of a rule's type: as identity has it, a
+// rule for group_id that names none is for accounts.
 func collectionOf(r *workspace.IdentifierRule) string {
-	if r.Collection == "" {
-		return event.Users
+	switch {
+	case r.Collection != "":
+		return r.Collection
+	case r.Type == groupID:
+		return event.Accounts
 	}
-	return r.Collection
+	return event.Users
 }
 
 // needsIdentifier refuses a file whose rows could be nobody's.
