@@ -36,7 +36,8 @@ type API struct {
 	// of what a start costs.
 	spec func() ([]byte, error)
 
-	waiting atomic.Int64 // reads that wait for a message
+	waiting     atomic.Int64 // reads that wait for a message
+	appsWaiting atomic.Int64 // those of them that come with client tokens
 }
 
 // New makes the API.

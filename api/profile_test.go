@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,8 +23,9 @@ type people struct {
 	batch   profile.BatchQuery
 	own     []event.Identifier
 	ordered []*event.Command
-	late    bool     // Passed does not return before the context ends
-	waited  []string // messages that were waited for
+	late    bool                        // Passed does not return before the context ends
+	waited  []string                    // messages that were waited for
+	hold    func(context.Context) error // instead of noting who waits
 	wait    error
 }
 
@@ -63,6 +65,9 @@ func (p *played) Passed(ctx context.Context, _ uint32, _ commitlog.Offset) error
 }
 
 func (p *played) WaitFor(ctx context.Context, space uint32, id string) error {
+	if p.hold != nil {
+		return p.hold(ctx)
+	}
 	deadline, _ := ctx.Deadline()
 	p.waited = append(p.waited, fmt.Sprintf("%d %s %v", space, id, time.Until(deadline).Round(time.Second)))
 	return p.wait
@@ -162,6 +167,54 @@ func TestProfileAPIBeyondSegment(t *testing.T) {
 		w.do("POST", users+"/batch", body, admin...).is(400, "error.code", "invalid_request_error")
 	}
 	w.do("POST", users+"/batch", object{}, "Authorization", basic("wrong")).is(401)
+}
+
+// TestAppsDoNotTakeAllWaits has client tokens, which anybody may hold, wait as
+// much as they can: servers wait all the same.
+func TestAppsDoNotTakeAllWaits(t *testing.T) {
+	w := newWorld(t)
+	app := "Bearer " + w.clientToken(basic(token), object{"profile": "*", "reads": []any{"traits"}}).is(200).text("token")
+	const places = 256
+	entered, release := make(chan bool, places+1), make(chan struct{})
+	w.played.hold = func(ctx context.Context) error {
+		entered <- true
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return fault.New(fault.Unavailable, "held by the test")
+	}
+	ask := func(with string) int {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", w.url+users+"/user_id:u1/traits?wait_for=m1&wait_timeout=30", nil)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		r.Header.Set("Authorization", with)
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	var asking sync.WaitGroup
+	for range places {
+		asking.Go(func() { ask(app) })
+		<-entered // the world's chance is for one at a time
+	}
+	if status := ask(app); status != 429 {
+		t.Errorf("one more app waits: %d", status)
+	}
+	asking.Go(func() {
+		if status := ask(basic(token)); status != 504 {
+			t.Errorf("a server does not wait: %d", status)
+		}
+	})
+	<-entered
+	close(release)
+	asking.Wait()
 }
 
 func TestWaitFor(t *testing.T) {

@@ -13,6 +13,9 @@ const (
 	defaultWait = 5 * time.Second
 	maxWait     = 30 * time.Second
 	maxWaiting  = 1024
+	// maxAppsWaiting is how many of them come with client tokens, which anybody
+	// may hold: the others' places are not theirs to take.
+	maxAppsWaiting = 256
 )
 
 // wait holds a read until the message that it asks for is in what it will see:
@@ -38,6 +41,12 @@ func (a *API) wait(q *asked) error {
 		return &fault.Error{Kind: fault.RetryAfter, Message: "too many requests wait for messages"}
 	}
 	defer a.waiting.Add(-1)
+	if q.grant != nil {
+		defer a.appsWaiting.Add(-1)
+		if a.appsWaiting.Add(1) > maxAppsWaiting {
+			return &fault.Error{Kind: fault.RetryAfter, Message: "too many apps wait for messages"}
+		}
+	}
 	ctx, cancel := context.WithTimeout(q.r.Context(), limit)
 	defer cancel()
 	err := a.cfg.Waiter.WaitFor(ctx, q.target.Space.Number, id)
