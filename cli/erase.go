@@ -55,6 +55,9 @@ func (c *eraseCommand) Run(r *run) error {
 		return r.encode(one)
 	}
 	fmt.Fprintf(r.Stdout, "erasure %d: persons erased: %d\n", one.ID, one.Persons)
+	if one.Persons == 0 {
+		fmt.Fprintln(r.Stdout, "nobody has an identifier of these now: is it spelt right?")
+	}
 	if one.State != "complete" {
 		fmt.Fprintf(r.Stdout, "their events are hidden from now on, and gone from all files by %s\n", one.CompleteBy)
 		return nil
