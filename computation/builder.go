@@ -44,7 +44,8 @@ type BuilderConfig struct {
 	Space    uint32
 	Epoch    uint32
 	Logger   *slog.Logger
-	// Live is called each time builds have become live; it must be quick.
+	// Live is called each time builds that became live have announced their
+	// members; it must be quick.
 	Live func()
 }
 

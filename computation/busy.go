@@ -17,8 +17,9 @@ func (d Reader) Busy(r kv.Reader, space, epoch uint32) (bool, error) {
 	return at.Task != "" || len(g.registry.in(leaving)) > 0 || g.registry.uncounted(), nil
 }
 
-// Computing reports whether it is yet to be found who is in an audience: none
-// of its versions is live, and one is on its way.
+// Computing reports whether it is yet to be found who is in an audience, or to
+// be told of all whom its first computation found: none of its versions is live
+// and has announced its members, and one is on its way.
 func (d Reader) Computing(r kv.Reader, space, epoch uint32, audience string) (bool, error) {
 	g, err := d.engine.graph(r, place{space, epoch})
 	if err != nil {
@@ -29,10 +30,10 @@ func (d Reader) Computing(r kv.Reader, space, epoch uint32, audience string) (bo
 		if b.Audience.ID != audience {
 			continue
 		}
-		if b.State == live {
+		if b.State == live && !b.Announcing {
 			return false, nil
 		}
-		coming = coming || b.State == waiting || b.State == joining || b.State == settling
+		coming = coming || b.Announcing || b.State == waiting || b.State == joining || b.State == settling
 	}
 	return coming, nil
 }

@@ -43,11 +43,7 @@ func (b *Builder) settle(ctx context.Context, reg *registry, at *cursor) error {
 		at.Count += len(next)
 		return b.visit(ctx, next, func(event.ProfileID) any { return settle{builds} }, at)
 	}
-	err = b.advance(ctx, func(reg *registry) { reg.switchTo(at.Builds) }, &cursor{Task: taskAnnounce, Builds: at.Builds})
-	if err == nil && b.cfg.Live != nil {
-		b.cfg.Live()
-	}
-	return err
+	return b.advance(ctx, func(reg *registry) { reg.switchTo(at.Builds) }, &cursor{Task: taskAnnounce, Builds: at.Builds})
 }
 
 // switchTo makes builds live, in place of those that answered for their
@@ -88,13 +84,17 @@ func (b *Builder) announce(ctx context.Context, reg *registry, at *cursor) error
 	if len(next) > 0 {
 		return b.visit(ctx, next, func(event.ProfileID) any { return work }, at)
 	}
-	return b.advance(ctx, func(reg *registry) {
+	err = b.advance(ctx, func(reg *registry) {
 		for _, n := range at.Builds {
 			if x := reg.build(n); x != nil && x.State == live {
 				x.Announcing = false
 			}
 		}
 	}, nil)
+	if err == nil && b.cfg.Live != nil {
+		b.cfg.Live()
+	}
+	return err
 }
 
 // release lets the members of a deleted audience go.
