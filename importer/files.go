@@ -72,11 +72,11 @@ func (m *Importer) remove(id, name string) error {
 		return err
 	}
 	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Remove(path) // of two who look at the same time, one finds it gone
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err == nil {
-		err = os.Remove(path)
 	}
 	if err != nil {
 		return err
