@@ -109,7 +109,12 @@ func Open(v kv.Reader, space, epoch uint32) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := len(rests)
+	waiting, err := count(v, space, epoch, Pending)
+	return len(rests) + waiting, err
+}
+
+// count returns how many revisions of an epoch stand at a phase.
+func count(v kv.Reader, space, epoch uint32, phase Phase) (n int, err error) {
 	due, err := identity.NewReader(v, space, epoch).Revisions()
 	if err != nil {
 		return 0, err
@@ -119,7 +124,7 @@ func Open(v kv.Reader, space, epoch uint32) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if state.Phase == Pending {
+		if state.Phase == phase {
 			n++
 		}
 	}
@@ -135,19 +140,6 @@ func (r *Reviser) live(space uint32) (uint32, error) {
 }
 
 // Left returns how many revisions of a space are left to a rebuild.
-func Left(v kv.Reader, space, epoch uint32) (n int, err error) {
-	due, err := identity.NewReader(v, space, epoch).Revisions()
-	if err != nil {
-		return 0, err
-	}
-	for _, x := range due {
-		state, err := stateOf(v, space, epoch, x.Offset)
-		if err != nil {
-			return 0, err
-		}
-		if state.Phase == NeedsRebuild {
-			n++
-		}
-	}
-	return n, nil
+func Left(v kv.Reader, space, epoch uint32) (int, error) {
+	return count(v, space, epoch, NeedsRebuild)
 }
