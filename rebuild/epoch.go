@@ -20,6 +20,10 @@ const (
 	Base       Purpose = "base"       // it stands at the horizon, or is to; see Advance
 )
 
+// beside reports whether epochs of a purpose never become live: what operators
+// do to rebuilds is not for them.
+func (p Purpose) beside() bool { return p == Simulation || p == Base }
+
 // Mode says by which identity rules an epoch was made.
 type Mode string
 

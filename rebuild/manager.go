@@ -188,7 +188,7 @@ func (m *Manager) Start(ctx context.Context, space uint32, q Request) (*Status, 
 // vacant refuses a second rebuild beside one that has not ended.
 func (m *Manager) vacant(ctx context.Context, space uint32, all []*Epoch) error {
 	for _, e := range all {
-		if e.Purpose == Simulation || e.Purpose == Base || !e.Dropped.IsZero() {
+		if e.Purpose.beside() || !e.Dropped.IsZero() {
 			continue
 		}
 		s, err := m.status(ctx, space, e)
@@ -290,12 +290,8 @@ func (m *Manager) Cancel(ctx context.Context, space, epoch uint32) error {
 	if epoch == live {
 		return fault.New(fault.Conflict, "%d is the live state of this space", epoch)
 	}
-	e, err := m.epoch(ctx, space, epoch)
-	if err != nil {
+	if _, err := m.swappable(ctx, space, epoch); err != nil {
 		return err
-	}
-	if e.Purpose == Base {
-		return fault.New(fault.NotFound, "there is no rebuild %d; see the list", epoch)
 	}
 	if err := m.cfg.Jobs().Cancel(ctx, jobOf(space, epoch)); err != nil && !fault.Is(err, fault.NotFound) && !fault.Is(err, fault.Conflict) {
 		return err

@@ -45,14 +45,20 @@ func (m *Manager) Get(ctx context.Context, space, epoch uint32) (*Status, error)
 	if _, err := m.cfg.House.Live(space); err != nil {
 		return nil, err
 	}
-	e, err := m.epoch(ctx, space, epoch)
-	if err == nil && e.Purpose == Base {
-		err = fault.New(fault.NotFound, "there is no rebuild %d; see the list", epoch)
-	}
+	e, err := m.swappable(ctx, space, epoch)
 	if err != nil {
 		return nil, err
 	}
 	return m.status(ctx, space, e)
+}
+
+// swappable returns an epoch that is, was or may become live, or fault.NotFound.
+func (m *Manager) swappable(ctx context.Context, space, epoch uint32) (*Epoch, error) {
+	e, err := m.epoch(ctx, space, epoch)
+	if err == nil && e.Purpose.beside() {
+		return nil, fault.New(fault.NotFound, "there is no rebuild %d; see the list", epoch)
+	}
+	return e, err
 }
 
 // List returns the epochs of a space for rebuilds, oldest first: the live one,
@@ -67,7 +73,7 @@ func (m *Manager) List(ctx context.Context, space uint32) ([]*Status, error) {
 	}
 	var list []*Status
 	for _, e := range all {
-		if e.Purpose == Simulation || e.Purpose == Base {
+		if e.Purpose.beside() {
 			continue
 		}
 		s, err := m.status(ctx, space, e)

@@ -152,3 +152,24 @@ func TestInterruptedSimulationIsGivenUp(t *testing.T) {
 		t.Error("no report")
 	}
 }
+
+// What operators do to rebuilds is refused for a simulation, which must never
+// become live.
+func TestSimulationIsNoRebuild(t *testing.T) {
+	n := openInn(t, 1, nil)
+	n.apply(1, 3, 30, true)
+	n.live(20)
+	number := n.simulated(rulesOf(1, 1), "").ID
+	m, ctx := n.s.rebuilds, t.Context()
+	for name, do := range map[string]func() error{
+		"get":    func() error { _, err := m.Get(ctx, 1, number); return err },
+		"pause":  func() error { return m.Pause(ctx, 1, number) },
+		"resume": func() error { return m.Resume(ctx, 1, number) },
+		"swap":   func() error { return m.Swap(ctx, 1, number) },
+		"cancel": func() error { return m.Cancel(ctx, 1, number) },
+	} {
+		if err := do(); !fault.Is(err, fault.NotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
